@@ -1,0 +1,1 @@
+//! Client-side transports: streamable HTTP of the legacy era.

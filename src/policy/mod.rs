@@ -1,0 +1,3 @@
+//! Limits on what one source may do.
+
+pub mod rate_limit;

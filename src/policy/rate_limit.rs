@@ -1,0 +1,1 @@
+//! A token bucket per key, bounded in the number of keys it remembers.
