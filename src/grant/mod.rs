@@ -6,7 +6,10 @@
 
 mod access_token;
 mod code;
+mod pkce;
 mod refresh_token;
+
+pub use pkce::CodeChallenge;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,8 +62,7 @@ pub struct Approval {
     pub client: ClientId,
     /// As it was in the authorization request, loopback port included.
     pub redirect_uri: String,
-    /// S256 (RFC 7636 §4.2), 43 characters.
-    pub code_challenge: String,
+    pub code_challenge: CodeChallenge,
     pub scopes: Scopes,
     pub resource: ResourceUri,
 }
