@@ -126,7 +126,7 @@ impl Service for Routes {
     async fn call(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
         let mut reply = match canonical::canonicalise(request, peer, &self.trusted_proxies) {
             Ok(inbound) => self.answer(inbound).await,
-            Err(refusal) => refusal.into_reply(),
+            Err(refusal) => refusal.reply(),
         };
         let headers = reply.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -10,7 +10,7 @@ use super::event_stream::{Connection, EventStream};
 use super::exchange::{Exchange, First};
 use super::session::Session;
 use super::{Gateway, reply, session_id};
-use crate::http::{Inbound, Reply};
+use crate::http::{Inbound, Reply, RequestBody};
 use crate::mcp::ErrorCode;
 use crate::mcp::{Kind, Message, ParseError, Version, error_for, parse_batch};
 use crate::resource::Principal;
@@ -28,7 +28,7 @@ impl Gateway {
         if !reply::is_json(&request) {
             return reply::unsupported_media_type();
         }
-        let body = std::mem::take(&mut request.body);
+        let body = std::mem::replace(&mut request.body, RequestBody::Whole(Bytes::new()));
         let body = match body.read(self.settings.max_body_size, BODY_PATIENCE).await {
             Ok(body) => body,
             Err(error) => return reply::unreadable(&error),

@@ -43,6 +43,11 @@ impl Guard {
         }
     }
 
+    /// As [`Self::plan`], but with no way to sign in yet.
+    pub fn without_password() -> Plan {
+        Plan { variables: Vec::new(), ..Self::plan() }
+    }
+
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
