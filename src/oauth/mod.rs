@@ -10,6 +10,7 @@ mod redirect_uri;
 mod registration;
 mod revocation;
 mod scope;
+mod target;
 mod token;
 
 use std::sync::Arc;
