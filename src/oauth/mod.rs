@@ -10,6 +10,7 @@ mod redirect_uri;
 mod registration;
 mod revocation;
 mod scope;
+mod target;
 mod token;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use crate::grant::{Grants, ResourceUri};
 use crate::http::{ExternalUrl, Inbound, Origins, Reply};
 use crate::identity::local::LocalUsers;
 use crate::store::Store;
+
+use client::Clients;
 
 pub use redirect_uri::RedirectPattern;
 
@@ -62,11 +65,15 @@ pub enum Endpoint {
     Revoke,
 }
 
-/// The authorization server.
+/// The authorization server. The files of this room add its endpoints.
 pub struct AuthorizationServer {
-    // The rooms' files add `impl AuthorizationServer` blocks: `register`, `authorize`, `token` …
-    _grants: Grants,
-    _clients: client::Clients,
+    settings: Settings,
+    clients: Clients,
+    grants: Grants,
+    keyring: Keyring,
+    clock: Clock,
+    users: LocalUsers,
+    origins: Origins,
 }
 
 impl AuthorizationServer {
@@ -79,8 +86,15 @@ impl AuthorizationServer {
         users: LocalUsers,
         origins: Origins,
     ) -> Arc<Self> {
-        let _ = (settings, store, keyring, grants, clock, users, origins);
-        todo!()
+        Arc::new(Self {
+            settings,
+            clients: Clients::new(store, clock.clone()),
+            grants,
+            keyring,
+            clock,
+            users,
+            origins,
+        })
     }
 
     /// Answers one request. The method has been checked by the router, and CORS and security
@@ -92,6 +106,8 @@ impl AuthorizationServer {
 
     /// Removes clients that were never used. The `app` calls it every few minutes.
     pub async fn sweep(&self) {
-        todo!()
+        if let Err(error) = self.clients.sweep(&self.grants).await {
+            tracing::warn!(%error, "cannot sweep the registered clients");
+        }
     }
 }
