@@ -17,25 +17,62 @@ const HOUSE: &[(&str, &[&str])] = &[
     ("identity", &["clock", "crypto", "http", "policy", "store"]),
     ("grant", &["clock", "crypto", "identity", "store"]),
     ("pages", &["http"]),
-    ("resource", &["clock", "crypto", "grant", "http", "identity"]),
+    (
+        "resource",
+        &["clock", "crypto", "grant", "http", "identity"],
+    ),
     ("upstream", &["mcp"]),
-    ("oauth", &["clock", "crypto", "grant", "http", "identity", "pages", "policy", "store"]),
-    ("gateway", &["clock", "crypto", "grant", "http", "identity", "mcp", "policy", "resource", "upstream"]),
+    (
+        "oauth",
+        &[
+            "clock", "crypto", "grant", "http", "identity", "pages", "policy", "store",
+        ],
+    ),
+    (
+        "gateway",
+        &[
+            "clock", "crypto", "grant", "http", "identity", "mcp", "policy", "resource", "upstream",
+        ],
+    ),
     ("listener", &["http"]),
     ("admin", &["http"]),
-    ("routes", &["admin", "gateway", "http", "listener", "oauth", "pages", "resource"]),
+    (
+        "routes",
+        &[
+            "admin", "gateway", "http", "listener", "oauth", "pages", "resource",
+        ],
+    ),
     (
         "config",
-        &["grant", "http", "identity", "listener", "oauth", "telemetry", "upstream"],
+        &[
+            "grant",
+            "http",
+            "identity",
+            "listener",
+            "oauth",
+            "telemetry",
+            "upstream",
+        ],
     ),
     (
         "app",
         &[
-            "admin", "clock", "config", "crypto", "gateway", "grant", "http", "identity", "listener", "oauth",
-            "resource", "routes", "store",
+            "admin", "clock", "config", "crypto", "gateway", "grant", "http", "identity",
+            "listener", "oauth", "resource", "routes", "store",
         ],
     ),
-    ("cli", &["app", "clock", "config", "http", "identity", "listener", "telemetry"]),
+    (
+        "cli",
+        &[
+            "app",
+            "clock",
+            "config",
+            "http",
+            "identity",
+            "listener",
+            "telemetry",
+        ],
+    ),
 ];
 
 #[test]
@@ -66,7 +103,13 @@ fn imports_by_room() -> BTreeMap<String, BTreeSet<String>> {
     let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in rust_files(&source) {
         let below = file.strip_prefix(&source).unwrap();
-        let first = below.components().next().unwrap().as_os_str().to_str().unwrap();
+        let first = below
+            .components()
+            .next()
+            .unwrap()
+            .as_os_str()
+            .to_str()
+            .unwrap();
         let room = first.trim_end_matches(".rs").to_owned();
         if room == "main" || room == "lib" {
             continue;
@@ -86,11 +129,17 @@ fn imports(code: &str) -> impl Iterator<Item = String> + '_ {
     code.lines()
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| line.split("crate::").skip(1))
-        .map(|rest| rest.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect())
+        .map(|rest| {
+            rest.chars()
+                .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
+                .collect()
+        })
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     entries
         .flat_map(|path| {
             if path.is_dir() {

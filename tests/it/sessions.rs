@@ -10,7 +10,10 @@ use crate::support::{Client, Event, Guard, OAuthClient, eventually};
 fn a_tool_is_called_through_the_guard() {
     let guard = Guard::start();
     let client = Client::connect(&guard);
-    assert_eq!(client.call("echo", &json!({"a": [1, "b"]})), r#"{"a":[1,"b"]}"#);
+    assert_eq!(
+        client.call("echo", &json!({"a": [1, "b"]})),
+        r#"{"a":[1,"b"]}"#
+    );
 }
 
 #[test]
@@ -35,7 +38,11 @@ fn every_revision_of_the_legacy_era_is_negotiated_by_the_server_itself() {
         assert_eq!(answer.json()["result"]["protocolVersion"], version);
         let session = answer.header("mcp-session-id").unwrap();
         assert!(session.bytes().all(|byte| (0x21..=0x7e).contains(&byte)));
-        let client = Client { port: guard.port, token: tokens.access.clone(), session: session.into() };
+        let client = Client {
+            port: guard.port,
+            token: tokens.access.clone(),
+            session: session.into(),
+        };
         assert_eq!(client.send("DELETE", "").answer().status, 204);
     }
 }
@@ -48,18 +55,32 @@ fn a_session_that_was_ended_is_gone_and_so_is_its_child() {
     assert_eq!(client.send("DELETE", "").answer().status, 204);
     assert_eq!(client.post(&Client::tool("echo", &json!({}))).status, 404);
     assert_eq!(client.send("DELETE", "").answer().status, 404);
-    assert!(eventually(Duration::from_secs(10), || !alive(pid)), "the child lives on");
+    assert!(
+        eventually(Duration::from_secs(10), || !alive(pid)),
+        "the child lives on"
+    );
 }
 
 #[test]
 fn a_request_without_a_session_is_told_so() {
     let guard = Guard::start();
     let client = Client::connect(&guard);
-    let nobody = Client { session: String::new(), ..client };
+    let nobody = Client {
+        session: String::new(),
+        ..client
+    };
     let mut connection = crate::support::Connection::open(guard.port);
     let authorization = format!("Bearer {}", nobody.token);
-    let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
-    let answer = connection.exchange("POST", "/mcp", &headers, &Client::tool("echo", &json!({})).to_string());
+    let headers = [
+        ("Authorization", authorization.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let answer = connection.exchange(
+        "POST",
+        "/mcp",
+        &headers,
+        &Client::tool("echo", &json!({})).to_string(),
+    );
     assert_eq!(answer.status, 400);
 }
 
@@ -67,7 +88,11 @@ fn a_request_without_a_session_is_told_so() {
 fn initialize_with_a_stale_session_id_opens_a_new_session() {
     let guard = Guard::start();
     let client = Client::connect(&guard);
-    let stale = Client { session: "stale".into(), port: client.port, token: client.token.clone() };
+    let stale = Client {
+        session: "stale".into(),
+        port: client.port,
+        token: client.token.clone(),
+    };
     let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize",
         "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}});
     let answer = stale.post(&initialize);
@@ -81,10 +106,22 @@ fn initialize_with_a_stale_session_id_opens_a_new_session() {
 fn a094_another_users_session_does_not_exist() {
     let (guard, alice, bob) = two_users(&[]);
     let alice = Client::open(&guard, &alice, "2025-11-25");
-    let thief = Client { port: guard.port, token: bob.clone(), session: alice.session.clone() };
-    let invented = Client { port: guard.port, token: bob, session: "A".repeat(44) };
+    let thief = Client {
+        port: guard.port,
+        token: bob.clone(),
+        session: alice.session.clone(),
+    };
+    let invented = Client {
+        port: guard.port,
+        token: bob,
+        session: "A".repeat(44),
+    };
     for method in ["POST", "GET", "DELETE"] {
-        let body = if method == "POST" { Client::tool("echo", &json!({})).to_string() } else { String::new() };
+        let body = if method == "POST" {
+            Client::tool("echo", &json!({})).to_string()
+        } else {
+            String::new()
+        };
         let stolen = thief.send(method, &body).answer();
         let unknown = invented.send(method, &body).answer();
         assert_eq!(stolen.status, 404, "{method}");
@@ -97,7 +134,10 @@ fn a094_another_users_session_does_not_exist() {
 fn a098_two_users_of_a_shared_child_never_see_each_others_answers() {
     let (guard, alice, bob) = two_users(&["--isolation", "shared"]);
     let users = [alice, bob].map(|token| Client::open(&guard, &token, "2025-11-25"));
-    let pids: Vec<String> = users.iter().map(|user| user.call("pid", &json!({}))).collect();
+    let pids: Vec<String> = users
+        .iter()
+        .map(|user| user.call("pid", &json!({})))
+        .collect();
     assert_eq!(pids[0], pids[1], "shared means one child");
     std::thread::scope(|scope| {
         for (number, user) in users.iter().enumerate() {
@@ -152,7 +192,11 @@ fn a098_an_id_that_is_in_flight_is_refused() {
 fn a096_a_session_id_of_the_clients_choosing_never_becomes_one() {
     let guard = Guard::start();
     let tokens = OAuthClient::register(&guard).sign_in(&guard);
-    let chosen = Client { port: guard.port, token: tokens.access, session: "my-own-session".into() };
+    let chosen = Client {
+        port: guard.port,
+        token: tokens.access,
+        session: "my-own-session".into(),
+    };
     assert_eq!(chosen.post(&Client::tool("echo", &json!({}))).status, 404);
 }
 
@@ -180,11 +224,16 @@ fn a102_a_batch_is_accepted_in_2025_03_26_alone() {
     let older = Client::open(&guard, &tokens.access, "2025-03-26");
     let answer = older.post_text(batch);
     assert_eq!(answer.status, 200, "{answer:?}");
-    let mut ids: Vec<String> =
-        Event::all(&answer.body).iter().map(|event| event.message()["id"].to_string()).collect();
+    let mut ids: Vec<String> = Event::all(&answer.body)
+        .iter()
+        .map(|event| event.message()["id"].to_string())
+        .collect();
     ids.sort();
     assert_eq!(ids, ["\"2\"", "1"]);
-    let many = format!("[{}]", vec![r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#; 51].join(","));
+    let many = format!(
+        "[{}]",
+        vec![r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#; 51].join(",")
+    );
     assert_eq!(older.post_text(&many).status, 400);
 }
 
@@ -195,7 +244,11 @@ fn a_message_of_the_modern_era_is_told_to_begin_with_initialize() {
     let probe = json!({"jsonrpc": "2.0", "id": "p", "method": "server/discover", "params": {"_meta": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientCapabilities": {}}}});
-    let client = Client { port: guard.port, token: tokens.access, session: "none".into() };
+    let client = Client {
+        port: guard.port,
+        token: tokens.access,
+        session: "none".into(),
+    };
     let answer = client.post(&probe);
     assert_eq!(answer.status, 400);
     assert_eq!(answer.json()["error"]["code"], -32600);
@@ -207,17 +260,25 @@ fn an_unknown_protocol_revision_in_the_header_is_refused() {
     let guard = Guard::start();
     let client = Client::connect(&guard);
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
-    let with = |version: &str| client.send_with("POST", &ping, &[("MCP-Protocol-Version", version)]).answer().status;
+    let with = |version: &str| {
+        client
+            .send_with("POST", &ping, &[("MCP-Protocol-Version", version)])
+            .answer()
+            .status
+    };
     assert_eq!(with("1900-01-01"), 400);
     assert_eq!(with("2025-06-18"), 200);
 }
 
 #[test]
 fn a128_one_user_cannot_take_every_child() {
-    let guard = Guard::plan().with(&["--max-children-per-user", "2"]).start();
+    let guard = Guard::plan()
+        .with(&["--max-children-per-user", "2"])
+        .start();
     let tokens = OAuthClient::register(&guard).sign_in(&guard);
-    let statuses: Vec<u16> =
-        (0..4).map(|_| Client::try_open(&guard, &tokens.access, "2025-11-25").status).collect();
+    let statuses: Vec<u16> = (0..4)
+        .map(|_| Client::try_open(&guard, &tokens.access, "2025-11-25").status)
+        .collect();
     assert_eq!(statuses, [200, 200, 503, 503]);
 }
 
@@ -234,8 +295,15 @@ fn r07_a_crash_answers_what_was_in_flight_and_ends_the_session() {
         })
         .collect();
     // The silent calls are on their way once the guard has turned them into streams.
-    let mut waiting: Vec<_> = waiting.into_iter().map(|mut connection| { connection.head(); connection }).collect();
-    let crash = client.post_text(r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"crash"}}"#);
+    let mut waiting: Vec<_> = waiting
+        .into_iter()
+        .map(|mut connection| {
+            connection.head();
+            connection
+        })
+        .collect();
+    let crash = client
+        .post_text(r#"{"jsonrpc":"2.0","id":"c","method":"tools/call","params":{"name":"crash"}}"#);
     assert!(crash.body.contains("\"error\""), "{crash:?}");
     for connection in &mut waiting {
         let mut text = String::new();
@@ -251,7 +319,8 @@ fn two_users(arguments: &[&str]) -> (Guard, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let users = folder.path().join("users");
     let hashes = ["alice", "bob"].map(|name| {
-        let hash = mcp_guard::identity::local::hash_password(&format!("{name}'s long password")).unwrap();
+        let hash =
+            mcp_guard::identity::local::hash_password(&format!("{name}'s long password")).unwrap();
         format!("{name}:{hash}\n")
     });
     std::fs::write(&users, hashes.concat()).unwrap();
@@ -260,8 +329,11 @@ fn two_users(arguments: &[&str]) -> (Guard, String, String) {
         .with(arguments)
         .start();
     let oauth = OAuthClient::register(&guard);
-    let [alice, bob] =
-        ["alice", "bob"].map(|name| oauth.sign_in_as(&guard, name, &format!("{name}'s long password")).access);
+    let [alice, bob] = ["alice", "bob"].map(|name| {
+        oauth
+            .sign_in_as(&guard, name, &format!("{name}'s long password"))
+            .access
+    });
     (guard, alice, bob)
 }
 

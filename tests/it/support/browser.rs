@@ -24,11 +24,20 @@ impl Browser {
     /// Submits `form` with further fields, as a click on a button of that page does.
     pub fn submit(&mut self, port: u16, form: &Form, further: &[(&str, &str)]) -> Answer {
         let origin = format!("http://127.0.0.1:{port}");
-        let headers = [("Origin", origin.as_str()), ("Sec-Fetch-Site", "same-origin")];
+        let headers = [
+            ("Origin", origin.as_str()),
+            ("Sec-Fetch-Site", "same-origin"),
+        ];
         self.post(port, &form.action, &form.with(further), &headers)
     }
 
-    pub fn post(&mut self, port: u16, target: &str, body: &str, headers: &[(&str, &str)]) -> Answer {
+    pub fn post(
+        &mut self,
+        port: u16,
+        target: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
         let mut all = vec![("Content-Type", "application/x-www-form-urlencoded")];
         all.extend_from_slice(headers);
         self.send(port, "POST", target, &all, body)
@@ -36,18 +45,33 @@ impl Browser {
 
     /// Cookies as `name=value`, as the next request would send them.
     pub fn cookies(&self) -> String {
-        let pairs: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let pairs: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
         pairs.join("; ")
     }
 
-    fn send(&mut self, port: u16, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    fn send(
+        &mut self,
+        port: u16,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let cookies = self.cookies();
         let mut headers = headers.to_vec();
         if !cookies.is_empty() {
             headers.push(("Cookie", &cookies));
         }
         let answer = Connection::open(port).exchange(method, target, &headers, body);
-        for (_, value) in answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")) {
+        for (_, value) in answer
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"))
+        {
             let pair = value.split(';').next().unwrap();
             let (name, value) = pair.split_once('=').unwrap();
             self.cookies.retain(|(known, _)| known != name);
@@ -61,7 +85,9 @@ impl Form {
     /// The first form of a page.
     pub fn of(page: &Answer) -> Self {
         let html = &page.body;
-        let form = &html[html.find("<form").unwrap_or_else(|| panic!("no form: {page:?}"))..];
+        let form = &html[html
+            .find("<form")
+            .unwrap_or_else(|| panic!("no form: {page:?}"))..];
         let form = &form[..form.find("</form>").unwrap()];
         let fields = form.split("<input").skip(1).filter_map(|input| {
             let tag = &input[..input.find('>')?];
@@ -74,10 +100,14 @@ impl Form {
     }
 
     fn with(&self, further: &[(&str, &str)]) -> String {
-        let own = self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let own = self
+            .fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
         let pairs = own.chain(further.iter().copied());
-        let pairs: Vec<String> =
-            pairs.map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let pairs: Vec<String> = pairs
+            .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
+            .collect();
         pairs.join("&")
     }
 }
@@ -89,7 +119,14 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
 }
 
 fn unescape(text: &str) -> String {
-    text.replace("&quot;", "\"").replace("&#34;", "\"").replace("&#39;", "'").replace("&#x27;", "'")
-        .replace("&lt;", "<").replace("&#60;", "<").replace("&gt;", ">").replace("&#62;", ">")
-        .replace("&#38;", "&").replace("&amp;", "&")
+    text.replace("&quot;", "\"")
+        .replace("&#34;", "\"")
+        .replace("&#39;", "'")
+        .replace("&#x27;", "'")
+        .replace("&lt;", "<")
+        .replace("&#60;", "<")
+        .replace("&gt;", ">")
+        .replace("&#62;", ">")
+        .replace("&#38;", "&")
+        .replace("&amp;", "&")
 }

@@ -39,7 +39,10 @@ impl OAuthClient {
         let answer = guard.request("POST", "/register", &headers, &body.to_string());
         assert_eq!(answer.status, 201, "{answer:?}");
         let id = answer.json()["client_id"].as_str().unwrap().to_owned();
-        Self { id, redirect_uri: redirect_uri.to_owned() }
+        Self {
+            id,
+            redirect_uri: redirect_uri.to_owned(),
+        }
     }
 
     /// The target of an authorization request.
@@ -77,16 +80,25 @@ impl OAuthClient {
     }
 
     pub fn redeem(&self, guard: &Guard, code: &str) -> Answer {
-        self.token(guard, &[
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", &self.redirect_uri),
-            ("code_verifier", VERIFIER),
-        ])
+        self.token(
+            guard,
+            &[
+                ("grant_type", "authorization_code"),
+                ("code", code),
+                ("redirect_uri", &self.redirect_uri),
+                ("code_verifier", VERIFIER),
+            ],
+        )
     }
 
     pub fn refresh(&self, guard: &Guard, refresh_token: &str) -> Answer {
-        self.token(guard, &[("grant_type", "refresh_token"), ("refresh_token", refresh_token)])
+        self.token(
+            guard,
+            &[
+                ("grant_type", "refresh_token"),
+                ("refresh_token", refresh_token),
+            ],
+        )
     }
 
     pub fn token(&self, guard: &Guard, fields: &[(&str, &str)]) -> Answer {
@@ -142,8 +154,15 @@ impl Client {
     pub fn open(guard: &Guard, token: &str, version: &str) -> Self {
         let answer = Self::try_open(guard, token, version);
         assert_eq!(answer.status, 200, "{answer:?}");
-        let session = answer.header("mcp-session-id").expect("a session").to_owned();
-        let client = Self { port: guard.port, token: token.to_owned(), session };
+        let session = answer
+            .header("mcp-session-id")
+            .expect("a session")
+            .to_owned();
+        let client = Self {
+            port: guard.port,
+            token: token.to_owned(),
+            session,
+        };
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         assert_eq!(client.post(&initialized).status, 202);
         client
@@ -212,7 +231,8 @@ impl Client {
             _ => answer.json(),
         };
         let text = message["result"]["content"][0]["text"].as_str();
-        text.unwrap_or_else(|| panic!("no text: {message}")).to_owned()
+        text.unwrap_or_else(|| panic!("no text: {message}"))
+            .to_owned()
     }
 }
 
@@ -229,11 +249,19 @@ impl Event {
         let blocks = text.split("\n\n").map(|block| {
             let field = |name: &str| {
                 let lines = block.lines().filter_map(|line| line.strip_prefix(name));
-                lines.map(|value| value.trim_start().to_owned()).collect::<Vec<_>>().join("\n")
+                lines
+                    .map(|value| value.trim_start().to_owned())
+                    .collect::<Vec<_>>()
+                    .join("\n")
             };
-            Self { id: field("id:"), data: field("data:") }
+            Self {
+                id: field("id:"),
+                data: field("data:"),
+            }
         });
-        blocks.filter(|event| !event.id.is_empty() || !event.data.is_empty()).collect()
+        blocks
+            .filter(|event| !event.id.is_empty() || !event.data.is_empty())
+            .collect()
     }
 
     pub fn message(&self) -> Value {

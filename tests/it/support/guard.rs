@@ -17,13 +17,13 @@ pub struct Guard {
     process: Child,
     log: Arc<Mutex<String>>,
     pub data: Arc<tempfile::TempDir>,
-    arguments: Vec<String>,
-    server: Vec<String>,
-    variables: Vec<(String, String)>,
+    plan: Plan,
 }
 
 /// What to start.
+#[derive(Clone)]
 pub struct Plan {
+    prefix: String,
     arguments: Vec<String>,
     server: Vec<String>,
     variables: Vec<(String, String)>,
@@ -37,6 +37,7 @@ impl Guard {
 
     pub fn plan() -> Plan {
         Plan {
+            prefix: String::new(),
             arguments: Vec::new(),
             server: vec![example("echo_server").display().to_string()],
             variables: vec![("MCP_GUARD_PASSWORD".into(), PASSWORD.into())],
@@ -45,7 +46,10 @@ impl Guard {
 
     /// As [`Self::plan`], but with no way to sign in yet.
     pub fn without_password() -> Plan {
-        Plan { variables: Vec::new(), ..Self::plan() }
+        Plan {
+            variables: Vec::new(),
+            ..Self::plan()
+        }
     }
 
     pub fn url(&self) -> String {
@@ -61,7 +65,13 @@ impl Guard {
     }
 
     /// One request on a connection of its own.
-    pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         Connection::open(self.port).exchange(method, target, headers, body)
     }
 
@@ -77,7 +87,9 @@ impl Guard {
     /// Sends a signal, by the name that `kill` knows it by.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
-        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
         assert!(status.unwrap().success());
     }
 
@@ -97,12 +109,9 @@ impl Guard {
     pub fn killed_and_restarted(mut self) -> Self {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        let plan = Plan {
-            arguments: self.arguments.clone(),
-            server: self.server.clone(),
-            variables: self.variables.clone(),
-        };
-        plan.start_at(self.port, Arc::clone(&self.data)).expect("it starts again")
+        let plan = self.plan.clone();
+        plan.start_at(self.port, Arc::clone(&self.data))
+            .expect("it starts again")
     }
 }
 
@@ -116,12 +125,19 @@ impl Drop for Guard {
 impl Plan {
     /// Adds arguments, as one would type them.
     pub fn with(mut self, arguments: &[&str]) -> Self {
-        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self.arguments
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
     }
 
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts the external URL's path in front of everything.
+    pub fn below(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
         self
     }
 
@@ -133,7 +149,8 @@ impl Plan {
 
     /// Adds arguments to the wrapped command.
     pub fn server_with(mut self, arguments: &[&str]) -> Self {
-        self.server.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self.server
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
     }
 
@@ -141,12 +158,7 @@ impl Plan {
     pub fn start(self) -> Guard {
         let data = Arc::new(tempfile::tempdir().unwrap());
         for _ in 0..5 {
-            let plan = Self {
-                arguments: self.arguments.clone(),
-                server: self.server.clone(),
-                variables: self.variables.clone(),
-            };
-            if let Ok(guard) = plan.start_at(free_port(), Arc::clone(&data)) {
+            if let Ok(guard) = self.clone().start_at(free_port(), Arc::clone(&data)) {
                 return guard;
             }
         }
@@ -155,14 +167,21 @@ impl Plan {
 
     fn start_at(self, port: u16, data: Arc<tempfile::TempDir>) -> Result<Guard, String> {
         let mut process = Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
-            .args(["--external-url", &format!("http://127.0.0.1:{port}")])
+            .args([
+                "--external-url",
+                &format!("http://127.0.0.1:{port}{}", self.prefix),
+            ])
             .arg("--data-path")
             .arg(data.path().join("state"))
             .args(&self.arguments)
             .arg("--")
             .args(&self.server)
             .env_clear()
-            .envs(["PATH", "HOME"].iter().filter_map(|name| Some((name, std::env::var(name).ok()?))))
+            .envs(
+                ["PATH", "HOME"]
+                    .iter()
+                    .filter_map(|name| Some((name, std::env::var(name).ok()?))),
+            )
             .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -181,8 +200,13 @@ impl Plan {
             eprintln!("{log}");
             return Err(log);
         }
-        let Self { arguments, server, variables } = self;
-        Ok(Guard { port, process, log, data, arguments, server, variables })
+        Ok(Guard {
+            port,
+            process,
+            log,
+            data,
+            plan: self,
+        })
     }
 }
 
@@ -200,7 +224,11 @@ fn collect(from: impl std::io::Read + Send + 'static, log: Arc<Mutex<String>>) {
 pub fn example(name: &str) -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_mcp-guard"));
     let path = binary.parent().unwrap().join("examples").join(name);
-    assert!(path.exists(), "{} is missing: run `cargo build --examples`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --examples`",
+        path.display()
+    );
     path
 }
 

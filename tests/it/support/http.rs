@@ -22,7 +22,10 @@ pub struct Answer {
 impl Answer {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -34,9 +37,13 @@ impl Answer {
 impl Connection {
     pub fn open(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the guard listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { reader: BufReader::new(stream) }
+        Self {
+            reader: BufReader::new(stream),
+        }
     }
 
     /// Sends raw bytes; a peer that has hung up already is no failure of the test.
@@ -45,13 +52,29 @@ impl Connection {
     }
 
     /// One request with `Host` and `Content-Length` filled in unless given, and the whole answer.
-    pub fn exchange(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub fn exchange(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         self.send_request(method, target, headers, body);
         self.answer()
     }
 
-    pub fn send_request(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) {
-        let given = |name: &str| headers.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
+    pub fn send_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) {
+        let given = |name: &str| {
+            headers
+                .iter()
+                .any(|(key, _)| key.eq_ignore_ascii_case(name))
+        };
         let mut head = format!("{method} {target} HTTP/1.1\r\n");
         if !given("host") {
             let port = self.reader.get_ref().peer_addr().unwrap().port();
@@ -78,14 +101,21 @@ impl Connection {
     /// The next answer's head only; for streams.
     pub fn head(&mut self) -> Answer {
         let status_line = self.line().expect("an answer");
-        let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status_line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok());
         let status = status.unwrap_or_else(|| panic!("no status line: {status_line:?}"));
         let mut headers = Vec::new();
         while let Some(line) = self.line().filter(|line| !line.is_empty()) {
             let (name, value) = line.split_once(':').expect("a header");
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        Answer { status, headers, body: String::new() }
+        Answer {
+            status,
+            headers,
+            body: String::new(),
+        }
     }
 
     fn body(&mut self, head: &Answer) -> String {
@@ -113,7 +143,8 @@ impl Connection {
 
     /// Whether the peer has closed the connection: nothing more comes.
     pub fn is_closed(&mut self) -> bool {
-        matches!(self.reader.fill_buf(), Ok(rest) if rest.is_empty()) || self.reader.fill_buf().is_err()
+        matches!(self.reader.fill_buf(), Ok(rest) if rest.is_empty())
+            || self.reader.fill_buf().is_err()
     }
 
     fn line(&mut self) -> Option<String> {
