@@ -10,6 +10,7 @@ mod redirect_uri;
 mod registration;
 mod revocation;
 mod scope;
+mod strict_json;
 mod target;
 mod token;
 

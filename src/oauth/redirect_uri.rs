@@ -69,8 +69,8 @@ impl RedirectPattern {
 pub(super) enum Destination {
     /// A web site, by host and, if it is not the default, port.
     Web(String),
-    /// Whatever program listens on this computer.
-    Loopback,
+    /// Whatever program listens on this computer, by host and port.
+    Loopback(String),
     /// Whatever app has claimed this scheme on this device.
     App(String),
 }
@@ -118,10 +118,13 @@ impl RedirectUri {
         if url.scheme() == "http" && !loopback {
             return Err("uses http for a host other than localhost, 127.0.0.0/8 or [::1]");
         }
-        let destination = match (loopback, url.port()) {
-            (true, _) => Destination::Loopback,
-            (false, Some(port)) => Destination::Web(format!("{}:{port}", host.to_lowercase())),
-            (false, None) => Destination::Web(host.to_lowercase()),
+        let host_and_port = match url.port() {
+            Some(port) => format!("{}:{port}", host.to_lowercase()),
+            None => host.to_lowercase(),
+        };
+        let destination = match loopback {
+            true => Destination::Loopback(host_and_port),
+            false => Destination::Web(host_and_port),
         };
         Ok(Self {
             text: text.to_owned(),
@@ -147,8 +150,7 @@ impl RedirectUri {
     /// loopback address of which only the port differs (RFC 8252 §7.3). `localhost` and
     /// `127.0.0.1` are different hosts.
     pub(super) fn covers(&self, requested: &Self) -> bool {
-        let loopback = self.destination == Destination::Loopback
-            && requested.destination == Destination::Loopback;
+        let loopback = matches!(self.destination, Destination::Loopback(_));
         self.text == requested.text || (loopback && self.without_port == requested.without_port)
     }
 
@@ -156,7 +158,7 @@ impl RedirectUri {
     /// would make the guard an open redirector.
     pub(super) fn is_trusted(&self) -> bool {
         match &self.destination {
-            Destination::Loopback => true,
+            Destination::Loopback(_) => true,
             Destination::Web(host) => TRUSTED_HOSTS.contains(&host.as_str()),
             Destination::App(_) => false,
         }
@@ -511,7 +513,7 @@ mod tests {
             if let Ok(accepted) = RedirectUri::parse(&text) {
                 let url = Url::parse(&text).unwrap();
                 prop_assert_eq!(url.username(), "");
-                let loopback = accepted.destination() == &Destination::Loopback;
+                let loopback = matches!(accepted.destination(), Destination::Loopback(_));
                 prop_assert!(url.scheme() == "https" || loopback);
                 if let Destination::Web(host) = accepted.destination() {
                     let shown = format!("https://{host}/");
