@@ -62,10 +62,15 @@ impl AuthorizationServer {
             _ => Some(format!("mgs_{}", random::secret())),
         };
         let client = registration.client(secret.as_deref(), self.clock.now());
-        self.clients.add(&client).await.map_err(|error| match error {
-            AddError::Full => OAuthError::unavailable("every registered client is in use", RETRY),
-            AddError::Store(error) => error.into(),
-        })?;
+        self.clients
+            .add(&client)
+            .await
+            .map_err(|error| match error {
+                AddError::Full => {
+                    OAuthError::unavailable("every registered client is in use", RETRY)
+                }
+                AddError::Store(error) => error.into(),
+            })?;
         tracing::info!(client = %client.id.0, name = ?client.name, "a client registered");
         let answer = registration.answer(&client, secret);
         Ok(json(StatusCode::CREATED, &answer))
@@ -162,7 +167,10 @@ impl Registration {
         set("client_id", client.id.0.clone().into());
         set("client_id_issued_at", client.issued_at.seconds().into());
         set("redirect_uris", client.redirect_uris.clone().into());
-        set("token_endpoint_auth_method", client.auth_method.as_str().into());
+        set(
+            "token_endpoint_auth_method",
+            client.auth_method.as_str().into(),
+        );
         set("grant_types", self.grant_types.clone().into());
         set("response_types", vec!["code"].into());
         if let Some(secret) = secret {
@@ -278,5 +286,7 @@ fn is_json(content_type: Option<&str>) -> bool {
 
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start_matches(' '))
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim_start_matches(' '))
 }
