@@ -1,11 +1,14 @@
 //! The authorization server that MCP clients see: discovery, registration, authorize, consent,
 //! tokens, revocation. A file per noun of the RFCs.
 
+mod answer;
 mod authorize;
+mod browser;
 mod client;
 mod consent;
 mod error;
 mod metadata;
+mod problem;
 mod redirect_uri;
 mod registration;
 mod revocation;
@@ -101,8 +104,14 @@ impl AuthorizationServer {
     /// Answers one request. The method has been checked by the router, and CORS and security
     /// headers are set there; `Cache-Control` is set here.
     pub async fn handle(&self, endpoint: Endpoint, request: Inbound) -> Reply {
-        let _ = (endpoint, request);
-        todo!()
+        match endpoint {
+            Endpoint::Metadata => self.metadata(),
+            Endpoint::Register => self.register(request).await,
+            Endpoint::Authorize => self.authorize(request).await,
+            Endpoint::Continue => self.proceed(request).await,
+            Endpoint::Password => self.password(request).await,
+            Endpoint::Token | Endpoint::Revoke => todo!(),
+        }
     }
 
     /// Removes clients that were never used. The `app` calls it every few minutes.
