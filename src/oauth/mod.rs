@@ -3,6 +3,7 @@
 
 mod authorize;
 mod client;
+mod client_authentication;
 mod consent;
 mod error;
 mod metadata;
