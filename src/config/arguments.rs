@@ -11,7 +11,8 @@ use super::raw::Source;
 use super::surroundings::Surroundings;
 use super::{ConfigError, RawConfig};
 
-const ABOUT: &str = "Makes an MCP server safe to put on the internet: OAuth 2.1 in front of a command";
+const ABOUT: &str =
+    "Makes an MCP server safe to put on the internet: OAuth 2.1 in front of a command";
 
 const USAGE: &str = "\
 mcp-guard --external-url URL [OPTIONS] -- COMMAND [ARG...]
@@ -103,16 +104,14 @@ fn with_options(mut command: Command) -> Command {
             }
         }
     }
-    command
-        .arg(Arg::new(UPSTREAM).num_args(1).hide(true))
-        .arg(
-            Arg::new(COMMAND)
-                .last(true)
-                .num_args(1..)
-                .value_parser(clap::value_parser!(OsString))
-                .value_name("COMMAND")
-                .help("The MCP server to start, with its arguments"),
-        )
+    command.arg(Arg::new(UPSTREAM).num_args(1).hide(true)).arg(
+        Arg::new(COMMAND)
+            .last(true)
+            .num_args(1..)
+            .value_parser(clap::value_parser!(OsString))
+            .value_name("COMMAND")
+            .help("The MCP server to start, with its arguments"),
+    )
 }
 
 fn flag(option: &'static Opt, form: Form) -> Arg {
@@ -125,7 +124,9 @@ fn flag(option: &'static Opt, form: Form) -> Arg {
             .require_equals(true)
             .default_missing_value("true")
             .value_name("true|false"),
-        Kind::One(value) | Kind::Choice(value) | Kind::Secret { value, .. } => arg.value_name(value),
+        Kind::One(value) | Kind::Choice(value) | Kind::Secret { value, .. } => {
+            arg.value_name(value)
+        }
         Kind::List(value) | Kind::Repeated(value) => {
             arg.value_name(value).action(ArgAction::Append)
         }
@@ -183,17 +184,15 @@ fn not_an_option(text: &str) -> ConfigError {
 
 fn print_or_explain(error: &clap::Error) -> Result<Invocation, ConfigError> {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            Ok(Invocation::Print(error.render()))
-        }
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Invocation::Print(error.render())),
         ErrorKind::UnknownArgument => Err(unknown_flag(&context(error))),
         ErrorKind::InvalidUtf8 => Err(ConfigError::usage("an argument is not UTF-8")
             .hint("only the arguments behind `--` may be other than UTF-8 text")),
         ErrorKind::ArgumentConflict => Err(twice(&context(error))),
-        ErrorKind::InvalidValue | ErrorKind::TooFewValues | ErrorKind::NoEquals => {
-            Err(ConfigError::usage(format!("{} lacks its value", context(error)))
-                .hint("a value that starts with a dash is written `--flag=-value`"))
-        }
+        ErrorKind::InvalidValue | ErrorKind::TooFewValues | ErrorKind::NoEquals => Err(
+            ConfigError::usage(format!("{} lacks its value", context(error)))
+                .hint("a value that starts with a dash is written `--flag=-value`"),
+        ),
         ErrorKind::TooManyValues => Err(ConfigError::usage(format!(
             "{} takes no such value",
             context(error)

@@ -178,9 +178,11 @@ impl TomlFile<'_> {
             (Kind::Switch, DeValue::Boolean(on)) => Ok(vec![on.to_string()]),
             (Kind::One(_), DeValue::Integer(number)) => Ok(vec![number.to_string()]),
             (Kind::Switch, _) => Err(self.wrong_type(key, "true or false", value)),
-            (Kind::List(_) | Kind::Repeated(_), _) => {
-                Ok(vec![self.text(key, "a string or an array of strings", value)?])
-            }
+            (Kind::List(_) | Kind::Repeated(_), _) => Ok(vec![self.text(
+                key,
+                "a string or an array of strings",
+                value,
+            )?]),
             _ => Ok(vec![self.text(key, "a string", value)?]),
         }
     }

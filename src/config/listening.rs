@@ -112,7 +112,8 @@ pub(super) fn warnings(
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     if !url.is_https() && !url.is_loopback() {
-        warnings.push("--insecure-http: passwords and tokens cross the network in the clear".into());
+        warnings
+            .push("--insecure-http: passwords and tokens cross the network in the clear".into());
     }
     if let Some(address) = listening.exposed() {
         if url.is_https() && !has_trusted_proxies {
@@ -143,7 +144,10 @@ mod tests {
     #[test]
     fn the_default_address_follows_from_the_external_url() {
         for (url, addresses) in [
-            ("http://localhost:8080", &["127.0.0.1:8080", "[::1]:8080"][..]),
+            (
+                "http://localhost:8080",
+                &["127.0.0.1:8080", "[::1]:8080"][..],
+            ),
             ("http://localhost", &["127.0.0.1:80", "[::1]:80"]),
             ("http://127.0.0.1:9000", &["127.0.0.1:9000"]),
             ("http://[::1]:9000", &["[::1]:9000"]),

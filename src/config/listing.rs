@@ -17,7 +17,9 @@ pub fn listing(raw: &RawConfig, config: Option<&Config>) -> String {
         .collect();
     let width = |column: fn(&(&str, String, String)) -> usize| rows.iter().map(column).max();
     let names = width(|row| row.0.len()).unwrap_or_default();
-    let values = width(|row| row.1.chars().count()).unwrap_or_default().min(40);
+    let values = width(|row| row.1.chars().count())
+        .unwrap_or_default()
+        .min(40);
     let mut text = String::new();
     for (name, value, source) in &rows {
         let _ = writeln!(text, "{name:names$}  {value:values$}  ({source})");
@@ -70,5 +72,9 @@ fn command(raw: &RawConfig) -> (&'static str, String, String) {
         super::Source::File { path, line } => format!("{}:{line}", path.display()),
         _ => "behind --".to_owned(),
     };
-    ("command", words.join(" ").escape_debug().to_string(), source)
+    (
+        "command",
+        words.join(" ").escape_debug().to_string(),
+        source,
+    )
 }

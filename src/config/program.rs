@@ -50,7 +50,11 @@ pub(super) fn server_name(command: &[std::ffi::OsString]) -> String {
         .chars()
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         .collect();
-    if name.is_empty() { "mcp".to_owned() } else { name }
+    if name.is_empty() {
+        "mcp".to_owned()
+    } else {
+        name
+    }
 }
 
 /// The last part of a path or package name, without version and script suffix.
@@ -80,8 +84,10 @@ mod tests {
         assert_eq!(find(name, path, None), None, "not executable");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find(name, path, None), Some(program.clone()));
-        assert_eq!(find(OsStr::new("./server"), None, Some(directory.path())).unwrap(),
-            directory.path().join("./server"));
+        assert_eq!(
+            find(OsStr::new("./server"), None, Some(directory.path())).unwrap(),
+            directory.path().join("./server")
+        );
         assert_eq!(find(program.as_os_str(), None, None), Some(program));
         assert_eq!(find(directory.path().as_os_str(), None, None), None);
     }
@@ -89,7 +95,10 @@ mod tests {
     #[test]
     fn servers_are_named_after_what_runs() {
         for (command, name) in [
-            ("npx -y @modelcontextprotocol/server-everything", "server-everything"),
+            (
+                "npx -y @modelcontextprotocol/server-everything",
+                "server-everything",
+            ),
             ("npx -y @scope/server-x@2.1 --flag", "server-x"),
             ("uvx mcp-server-time==1.2", "mcp-server-time"),
             ("uv run server.py", "server"),

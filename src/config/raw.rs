@@ -21,7 +21,10 @@ pub enum Source {
     /// The systemd credentials directory.
     Credential,
     /// The configuration file.
-    File { path: PathBuf, line: usize },
+    File {
+        path: PathBuf,
+        line: usize,
+    },
 }
 
 /// What an option was set to.
@@ -89,7 +92,9 @@ impl Setting {
     /// Whether the text is an address with a password in it (`redis://:secret@host`), which is
     /// refused as a value, but must not be shown either.
     pub(super) fn hides_credentials(&self) -> bool {
-        self.elements().iter().any(|text| text.contains('@') && text.contains("://"))
+        self.elements()
+            .iter()
+            .any(|text| text.contains('@') && text.contains("://"))
     }
 
     /// This setting is at fault. `what` goes on from its name: "is not a duration".
@@ -169,8 +174,10 @@ impl RawConfig {
         let same_layer = std::mem::discriminant(&other.source) == std::mem::discriminant(source);
         if same_layer && other.form != form {
             let this = source.locate(other.option, form);
-            return Err(ConfigError::refused(format!("both {other} and {this} are given"))
-                .hint("keep one of the two"));
+            return Err(
+                ConfigError::refused(format!("both {other} and {this} are given"))
+                    .hint("keep one of the two"),
+            );
         }
         Ok(())
     }
@@ -281,8 +288,8 @@ fn shape(setting: &Setting, values: Vec<String>) -> Result<Vec<String>, ConfigEr
 fn list(setting: &Setting, values: Vec<String>) -> Result<Vec<String>, ConfigError> {
     let mut all = Vec::new();
     for value in values {
-        let elements = value::elements(&value)
-            .map_err(|hint| setting.refuse("has an empty element", hint))?;
+        let elements =
+            value::elements(&value).map_err(|hint| setting.refuse("has an empty element", hint))?;
         all.extend(elements);
     }
     Ok(all)
@@ -318,7 +325,8 @@ mod tests {
     fn the_first_layer_to_set_an_option_wins() {
         let mut raw = raw(&[("log-level", "debug")]).unwrap();
         let (option, form) = options::lookup("log-level").unwrap();
-        raw.add(option, form, vec!["error".into()], Source::Variable).unwrap();
+        raw.add(option, form, vec!["error".into()], Source::Variable)
+            .unwrap();
         assert_eq!(raw.setting("log-level").unwrap().text(), "debug");
         assert_eq!(raw.setting("log-level").unwrap().to_string(), "--log-level");
     }
@@ -335,7 +343,8 @@ mod tests {
         assert_eq!(raw.setting("env").unwrap().elements(), ["A=1,2", "B=3"]);
         let mut raw = RawConfig::new(Surroundings::empty());
         let (option, form) = options::lookup("env").unwrap();
-        raw.add(option, form, vec!["A=1,2\nB=3".into()], Source::Variable).unwrap();
+        raw.add(option, form, vec!["A=1,2\nB=3".into()], Source::Variable)
+            .unwrap();
         assert_eq!(raw.setting("env").unwrap().elements(), ["A=1,2", "B=3"]);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Client, Guard, eventually};
+use crate::support::{Client, Guard, alive, eventually};
 
 fn mcp_guard(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
@@ -335,17 +335,4 @@ fn c11_a_server_that_exits_before_it_answers_is_a_bad_gateway() {
     assert!(matches!(answer.status, 502 | 503), "{answer:?}");
     assert_eq!(answer.json()["id"], 0);
     assert!(answer.json()["error"]["message"].is_string());
-}
-
-fn alive(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    // A zombie has ended; whoever started it has not looked yet.
-    stat.is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .trim_start()
-            .starts_with('Z')
-    })
 }

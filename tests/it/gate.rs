@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Client, Connection, Guard, OAuthClient, Tokens, eventually};
+use crate::support::{Client, Connection, Guard, OAuthClient, Tokens, count_children};
 
 #[test]
 fn a087_without_a_token_every_method_is_challenged() {
@@ -255,7 +255,7 @@ fn a128_unauthenticated_requests_start_no_child() {
             401
         );
     }
-    assert_eq!(children_of(guard.pid()), 0);
+    assert_eq!(count_children(guard.pid()), 0);
 }
 
 #[test]
@@ -368,22 +368,6 @@ fn revoke(guard: &Guard, oauth: &OAuthClient, token: &str) {
         guard.request("POST", "/revoke", &headers, &body).status,
         200
     );
-}
-
-fn children_of(pid: u32) -> usize {
-    let settled = || count_children(pid) == 0;
-    eventually(Duration::from_secs(2), settled);
-    count_children(pid)
-}
-
-fn count_children(pid: u32) -> usize {
-    let parent = format!("PPid:\t{pid}");
-    let processes = std::fs::read_dir("/proc").unwrap().flatten();
-    let status =
-        processes.filter_map(|entry| std::fs::read_to_string(entry.path().join("status")).ok());
-    status
-        .filter(|status| status.lines().any(|line| line == parent))
-        .count()
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::support::rust_files;
 
 /// A room, and the rooms of ours that it may import.
 const HOUSE: &[(&str, &[&str])] = &[
@@ -101,7 +103,7 @@ fn the_house_lists_no_room_that_is_not_there() {
 fn imports_by_room() -> BTreeMap<String, BTreeSet<String>> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut rooms: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for file in rust_files(&source) {
+    for file in rust_files("src") {
         let below = file.strip_prefix(&source).unwrap();
         let first = below
             .components()
@@ -134,20 +136,4 @@ fn imports(code: &str) -> impl Iterator<Item = String> + '_ {
                 .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
                 .collect()
         })
-}
-
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    entries
-        .flat_map(|path| {
-            if path.is_dir() {
-                rust_files(&path)
-            } else {
-                vec![path]
-            }
-        })
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .collect()
 }

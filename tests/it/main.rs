@@ -3,6 +3,7 @@
 
 mod support;
 
+mod cases;
 mod commands;
 mod discovery;
 mod gate;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Event, Guard, OAuthClient, eventually};
+use crate::support::{Client, Event, Guard, OAuthClient, alive, eventually};
 
 #[test]
 fn a_tool_is_called_through_the_guard() {
@@ -51,12 +51,12 @@ fn every_revision_of_the_legacy_era_is_negotiated_by_the_server_itself() {
 fn a_session_that_was_ended_is_gone_and_so_is_its_child() {
     let guard = Guard::start();
     let client = Client::connect(&guard);
-    let pid: u32 = client.call("pid", &json!({})).parse().unwrap();
+    let pid = client.call("pid", &json!({}));
     assert_eq!(client.send("DELETE", "").answer().status, 204);
     assert_eq!(client.post(&Client::tool("echo", &json!({}))).status, 404);
     assert_eq!(client.send("DELETE", "").answer().status, 404);
     assert!(
-        eventually(Duration::from_secs(10), || !alive(pid)),
+        eventually(Duration::from_secs(10), || !alive(&pid)),
         "the child lives on"
     );
 }
@@ -335,8 +335,4 @@ fn two_users(arguments: &[&str]) -> (Guard, String, String) {
             .access
     });
     (guard, alice, bob)
-}
-
-fn alive(pid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
