@@ -76,12 +76,13 @@ fn external_url(raw: &RawConfig) -> Result<ExternalUrl, ConfigError> {
              try it here, `--external-url https://mcp.example.com` for others",
         ));
     };
-    // The text may hold a password, so it is not repeated.
+    // The text may hold a password, so only the error's own words are repeated.
     ExternalUrl::parse(setting.text()).map_err(|error| {
-        setting.refuse(
-            "cannot be used",
-            format!("{error}; write it like `https://mcp.example.com` or `http://localhost:8080`"),
-        )
+        let text = error.to_string();
+        let (what, hint) = text
+            .split_once("; ")
+            .unwrap_or((&text, "write it like `https://mcp.example.com`"));
+        setting.refuse(format_args!("cannot be used: {what}"), hint)
     })
 }
 
@@ -112,7 +113,8 @@ pub(super) fn warnings(
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     if !url.is_https() && !url.is_loopback() {
-        warnings.push("--insecure-http: passwords and tokens cross the network in the clear".into());
+        warnings
+            .push("--insecure-http: passwords and tokens cross the network in the clear".into());
     }
     if let Some(address) = listening.exposed() {
         if url.is_https() && !has_trusted_proxies {
@@ -143,7 +145,10 @@ mod tests {
     #[test]
     fn the_default_address_follows_from_the_external_url() {
         for (url, addresses) in [
-            ("http://localhost:8080", &["127.0.0.1:8080", "[::1]:8080"][..]),
+            (
+                "http://localhost:8080",
+                &["127.0.0.1:8080", "[::1]:8080"][..],
+            ),
             ("http://localhost", &["127.0.0.1:80", "[::1]:80"]),
             ("http://127.0.0.1:9000", &["127.0.0.1:9000"]),
             ("http://[::1]:9000", &["[::1]:9000"]),

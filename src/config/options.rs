@@ -335,12 +335,8 @@ const SERVER: &[Opt] = &[
         Kind::List("NAME"),
         "Variables that reach the server in spite of --clean-env",
     ),
-    opt(
-        "working-dir",
-        Kind::One("PATH"),
-        "Where the server runs",
-    )
-    .or_derived("where the guard runs"),
+    opt("working-dir", Kind::One("PATH"), "Where the server runs")
+        .or_derived("where the guard runs"),
     opt(
         "child-stderr",
         Kind::Choice("log|inherit|drop"),
@@ -471,7 +467,10 @@ mod tests {
     fn a_near_miss_is_recognised_and_a_far_one_is_not() {
         let names = || forms().map(|(option, form)| option.name_of(form).to_owned());
         assert_eq!(nearest("lisen", names()).as_deref(), Some("listen"));
-        assert_eq!(nearest("max_children", names()).as_deref(), Some("max-children"));
+        assert_eq!(
+            nearest("max_children", names()).as_deref(),
+            Some("max-children")
+        );
         assert_eq!(nearest("tls-accept-tos", names()), None);
     }
 }

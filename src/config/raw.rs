@@ -21,11 +21,14 @@ pub enum Source {
     /// The systemd credentials directory.
     Credential,
     /// The configuration file.
-    File { path: PathBuf, line: usize },
+    File {
+        path: PathBuf,
+        line: usize,
+    },
 }
 
 /// What an option was set to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Given {
     /// One text, or the elements of a list.
     Open(Vec<String>),
@@ -33,7 +36,7 @@ pub enum Given {
 }
 
 /// An option, what it was set to, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Setting {
     pub option: &'static Opt,
     pub form: Form,
@@ -69,6 +72,13 @@ impl fmt::Display for Setting {
     }
 }
 
+impl fmt::Debug for Setting {
+    /// Where it stands, not what it says: `--env` may hold the wrapped server's secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Setting({self})")
+    }
+}
+
 impl Setting {
     /// The one text of an option that is neither a list nor a secret.
     pub(super) fn text(&self) -> &str {
@@ -89,7 +99,9 @@ impl Setting {
     /// Whether the text is an address with a password in it (`redis://:secret@host`), which is
     /// refused as a value, but must not be shown either.
     pub(super) fn hides_credentials(&self) -> bool {
-        self.elements().iter().any(|text| text.contains('@') && text.contains("://"))
+        self.elements()
+            .iter()
+            .any(|text| text.contains('@') && text.contains("://"))
     }
 
     /// This setting is at fault. `what` goes on from its name: "is not a duration".
@@ -169,8 +181,10 @@ impl RawConfig {
         let same_layer = std::mem::discriminant(&other.source) == std::mem::discriminant(source);
         if same_layer && other.form != form {
             let this = source.locate(other.option, form);
-            return Err(ConfigError::refused(format!("both {other} and {this} are given"))
-                .hint("keep one of the two"));
+            return Err(
+                ConfigError::refused(format!("both {other} and {this} are given"))
+                    .hint("keep one of the two"),
+            );
         }
         Ok(())
     }
@@ -273,17 +287,25 @@ fn shape(setting: &Setting, values: Vec<String>) -> Result<Vec<String>, ConfigEr
             }
             Ok(vec![word])
         }
-        Kind::Switch | Kind::One(_) | Kind::Secret { .. } => Ok(vec![one(setting, values)?]),
+        Kind::Switch => {
+            let text = one(setting, values)?;
+            value::switch(&text).map_err(|hint| setting.misread(&text, hint))?;
+            Ok(vec![text])
+        }
+        Kind::One(_) | Kind::Secret { .. } => Ok(vec![one(setting, values)?]),
     }
 }
 
-/// In a flag or variable commas divide; the file has arrays for that.
+/// Commas divide, wherever it stands.
 fn list(setting: &Setting, values: Vec<String>) -> Result<Vec<String>, ConfigError> {
     let mut all = Vec::new();
     for value in values {
-        let elements = value::elements(&value)
-            .map_err(|hint| setting.refuse("has an empty element", hint))?;
+        let elements =
+            value::elements(&value).map_err(|hint| setting.refuse("has an empty element", hint))?;
         all.extend(elements);
+    }
+    if all.is_empty() {
+        return Err(setting.refuse("is empty", "give it a value, or leave it out"));
     }
     Ok(all)
 }
@@ -318,7 +340,8 @@ mod tests {
     fn the_first_layer_to_set_an_option_wins() {
         let mut raw = raw(&[("log-level", "debug")]).unwrap();
         let (option, form) = options::lookup("log-level").unwrap();
-        raw.add(option, form, vec!["error".into()], Source::Variable).unwrap();
+        raw.add(option, form, vec!["error".into()], Source::Variable)
+            .unwrap();
         assert_eq!(raw.setting("log-level").unwrap().text(), "debug");
         assert_eq!(raw.setting("log-level").unwrap().to_string(), "--log-level");
     }
@@ -335,7 +358,8 @@ mod tests {
         assert_eq!(raw.setting("env").unwrap().elements(), ["A=1,2", "B=3"]);
         let mut raw = RawConfig::new(Surroundings::empty());
         let (option, form) = options::lookup("env").unwrap();
-        raw.add(option, form, vec!["A=1,2\nB=3".into()], Source::Variable).unwrap();
+        raw.add(option, form, vec!["A=1,2\nB=3".into()], Source::Variable)
+            .unwrap();
         assert_eq!(raw.setting("env").unwrap().elements(), ["A=1,2", "B=3"]);
     }
 
@@ -372,7 +396,7 @@ mod tests {
 
     #[test]
     fn a154_debug_output_holds_no_secret() {
-        let raw = raw(&[("password", "canary-1234")]).unwrap();
+        let raw = raw(&[("password", "canary-1234"), ("env", "KEY=canary")]).unwrap();
         assert!(!format!("{raw:?}").contains("canary"));
     }
 

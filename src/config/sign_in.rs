@@ -38,8 +38,10 @@ fn owner(raw: &RawConfig, external_url: &ExternalUrl) -> Result<Option<LocalUser
     let secret = match (raw.secret("password"), raw.secret("password-hash")) {
         (None, None) => return Ok(None),
         (Some((password, _)), Some((hash, _))) => {
-            return Err(ConfigError::refused(format!("both {password} and {hash} are given"))
-                .hint("keep one of the two"));
+            return Err(
+                ConfigError::refused(format!("both {password} and {hash} are given"))
+                    .hint("keep one of the two"),
+            );
         }
         (Some(_), None) => password(raw, external_url)?,
         (None, Some(_)) => password_hash(raw)?,
@@ -61,7 +63,7 @@ fn password(
     if !external_url.is_loopback() {
         if let Some(weakness) = local::weakness(password.expose_secret()) {
             return Err(setting.refuse(
-                format_args!("is too weak for {external_url}: {weakness}", external_url = external_url.host()),
+                format_args!("is too weak for {}: {weakness}", external_url.host()),
                 "use 12 characters or more that nobody would guess, several words for example",
             ));
         }

@@ -162,7 +162,18 @@ mod tests {
 
     #[test]
     fn durations_without_a_unit_or_sense_are_refused() {
-        for text in ["", "60", "s", "1w", "1 h", "-1s", "1.5h", "1hh", "99999999999d", "١s"] {
+        for text in [
+            "",
+            "60",
+            "s",
+            "1w",
+            "1 h",
+            "-1s",
+            "1.5h",
+            "1hh",
+            "99999999999d",
+            "١s",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }
@@ -182,7 +193,16 @@ mod tests {
 
     #[test]
     fn sizes_that_are_nothing_or_too_much_are_refused() {
-        for text in ["", "0", "MiB", "4mib", "4 MiB", "-1", "2GiB", "18446744073709551615GiB"] {
+        for text in [
+            "",
+            "0",
+            "MiB",
+            "4mib",
+            "4 MiB",
+            "-1",
+            "2GiB",
+            "18446744073709551615GiB",
+        ] {
             assert!(size(text).is_err(), "{text}");
         }
     }
@@ -192,8 +212,18 @@ mod tests {
         let tcp = |text: &str| Address::Tcp(text.parse().unwrap());
         assert_eq!(address("127.0.0.1:80"), Ok(tcp("127.0.0.1:80")));
         assert_eq!(address("[::]:8080"), Ok(tcp("[::]:8080")));
-        assert_eq!(address("unix:/run/g.sock"), Ok(Address::Unix("/run/g.sock".into())));
-        for text in ["8080", ":8080", "localhost:8080", "::1:8080", "unix:", "http://x"] {
+        assert_eq!(
+            address("unix:/run/g.sock"),
+            Ok(Address::Unix("/run/g.sock".into()))
+        );
+        for text in [
+            "8080",
+            ":8080",
+            "localhost:8080",
+            "::1:8080",
+            "unix:",
+            "http://x",
+        ] {
             assert!(address(text).is_err(), "{text}");
         }
     }
@@ -208,9 +238,22 @@ mod tests {
 
     #[test]
     fn origins_are_normalised_and_nothing_else_passes() {
-        assert_eq!(origin("https://App.Example.com:443").unwrap(), "https://app.example.com");
-        assert_eq!(origin("http://localhost:6274").unwrap(), "http://localhost:6274");
-        for text in ["*", "https://*.x.org", "https://x.org/", "https://x.org/a", "null", "x.org"] {
+        assert_eq!(
+            origin("https://App.Example.com:443").unwrap(),
+            "https://app.example.com"
+        );
+        assert_eq!(
+            origin("http://localhost:6274").unwrap(),
+            "http://localhost:6274"
+        );
+        for text in [
+            "*",
+            "https://*.x.org",
+            "https://x.org/",
+            "https://x.org/a",
+            "null",
+            "x.org",
+        ] {
             assert!(origin(text).is_err(), "{text}");
         }
         assert!(origin("https://user@x.org").is_err());
