@@ -1,17 +1,16 @@
-//! The binary.
+//! The program: the command line, or the supervisor of one child.
 
 use std::process::ExitCode;
 
-use mcp_guard::upstream::supervisor;
+use mcp_guard::{cli, upstream::supervisor};
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    // Before anything else: a supervisor is to run its command within a millisecond or two.
-    if args
-        .next()
-        .is_some_and(|first| first == supervisor::ARGUMENT)
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments
+        .next_if(|first| first == supervisor::ARGUMENT)
+        .is_some()
     {
-        return supervisor::run(args);
+        return supervisor::run(arguments);
     }
-    ExitCode::SUCCESS
+    cli::run(arguments)
 }

@@ -21,10 +21,9 @@ mcp-guard --external-url URL [OPTIONS] -- COMMAND [ARG...]
        mcp-guard hash-password";
 
 const AFTER_HELP: &str = "\
-Every option has a variable, MCP_GUARD_<NAME IN UPPER_SNAKE>, and a key of its name in the
-TOML file of --config. A flag beats a variable, a variable beats the file. Secrets have a
-further form NAME-file, and are found in systemd's credentials directory under their name.
-Lists are comma-separated or repeated.
+Every option has a variable, MCP_GUARD_<NAME IN UPPER_SNAKE>, and a key of its name in the TOML \
+file of --config. A flag beats a variable, a variable beats the file. Secrets are also found in \
+systemd's credentials directory under their name. Lists are comma-separated or repeated.
 
 First try, with nothing else installed but Node.js:
   mcp-guard --external-url http://localhost:8080 --password '...' \\
@@ -77,7 +76,7 @@ fn command() -> Command {
         .about(ABOUT)
         .override_usage(USAGE)
         .after_help(AFTER_HELP)
-        .max_term_width(100)
+        .max_term_width(80)
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
         .subcommand(
@@ -172,13 +171,18 @@ fn not_an_option(text: &str) -> ConfigError {
             .hint("give the command of a stdio server: `-- COMMAND [ARG...]`");
     }
     let commands = ["check", "healthcheck", "hash-password"].map(str::to_owned);
-    let error = ConfigError::usage(format!("unexpected `{}`", text.escape_debug()));
     match options::nearest(text, commands.into_iter()) {
-        Some(name) if name == text => error.hint(format!(
-            "the command comes first: `mcp-guard {name} [OPTIONS]`"
-        )),
-        Some(name) => error.did_you_mean(Some(name)),
-        None => error.hint("the server's command stands behind `--`: `-- COMMAND [ARG...]`"),
+        Some(name) if name == text => ConfigError::usage(format!("`{name}` stands too far back"))
+            .hint(format!(
+                "the command comes first: `mcp-guard {name} [OPTIONS]`"
+            )),
+        Some(name) => ConfigError::usage(format!("unknown command `{}`", text.escape_debug()))
+            .did_you_mean(Some(name)),
+        // Not repeated: it may be the second word of an unquoted password.
+        None => ConfigError::usage("there is an argument that belongs to no flag").hint(
+            "put quotes around values with spaces, and the server's command behind `--`: \
+             `-- COMMAND [ARG...]`",
+        ),
     }
 }
 
@@ -215,6 +219,9 @@ fn context(error: &clap::Error) -> String {
 }
 
 fn unknown_flag(text: &str) -> ConfigError {
+    if !text.starts_with('-') {
+        return not_an_option(text);
+    }
     let known = options::forms().map(|(option, form)| format!("--{}", option.name_of(form)));
     let error = ConfigError::usage(format!("unknown flag `{text}`"))
         .hint("see `mcp-guard --help`; arguments of the server's command stand behind `--`");
@@ -223,4 +230,163 @@ fn unknown_flag(text: &str) -> ConfigError {
 
 fn twice(text: &str) -> ConfigError {
     ConfigError::usage(format!("{text} is given twice")).hint("give it once")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Invocation, ConfigError> {
+        from_args(arguments.iter().map(OsString::from), Surroundings::empty())
+    }
+
+    fn raw(arguments: &[&str]) -> RawConfig {
+        match read(arguments) {
+            Ok(Invocation::Serve(raw)) => raw,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(arguments: &[&str]) -> (String, String, u8) {
+        let error = read(arguments).unwrap_err();
+        let hint = error.hint_text().unwrap_or_default().to_owned();
+        (error.to_string(), hint, error.exit_code())
+    }
+
+    #[test]
+    fn the_command_is_what_stands_behind_the_dashes() {
+        let raw = raw(&[
+            "--max-children",
+            "2",
+            "--",
+            "npx",
+            "-y",
+            "--",
+            "x",
+            "--listen",
+        ]);
+        let (command, _) = raw.command().unwrap();
+        assert_eq!(command, &["npx", "-y", "--", "x", "--listen"]);
+        assert_eq!(raw.setting("max-children").unwrap().text(), "2");
+        assert!(raw.setting("listen").is_none());
+    }
+
+    #[test]
+    fn switches_stand_alone_or_say_false() {
+        let on = raw(&["--clean-env", "--", "x"]);
+        assert!(on.is_on("clean-env").unwrap());
+        let off = raw(&["--clean-env=false"]);
+        assert!(!off.is_on("clean-env").unwrap());
+        assert!(read(&["--clean-env=maybe"]).is_err());
+    }
+
+    #[test]
+    fn commands_are_told_apart() {
+        assert!(matches!(
+            read(&["check", "--listen", "x"]),
+            Ok(Invocation::Check(_))
+        ));
+        assert!(matches!(
+            read(&["healthcheck"]),
+            Ok(Invocation::Healthcheck(_))
+        ));
+        assert!(matches!(
+            read(&["hash-password"]),
+            Ok(Invocation::HashPassword)
+        ));
+        assert!(matches!(read(&["--version"]), Ok(Invocation::Print(_))));
+        // Behind the dashes it is the server's.
+        assert!(matches!(read(&["--", "check"]), Ok(Invocation::Serve(_))));
+    }
+
+    #[test]
+    fn a163_wrong_usage_is_explained() {
+        for (arguments, message, hint) in [
+            (
+                &["--lisen", "x"][..],
+                "unknown flag `--lisen`",
+                "did you mean `--listen`?",
+            ),
+            (
+                &["--listen-file", "x"],
+                "unknown flag `--listen-file`",
+                "--help",
+            ),
+            (&["--hsts"], "unknown flag `--hsts`", "--help"),
+            (&["-y"], "unknown flag `-y`", "behind `--`"),
+            (&["npx", "server"], "belongs to no flag", "behind `--`"),
+            (&["hash-password", "x"], "belongs to no flag", "--"),
+            (&["chek"], "unknown command `chek`", "`check`"),
+            (
+                &["--clean-env", "check"],
+                "`check` stands too far back",
+                "comes first",
+            ),
+            (&["--listen"], "--listen lacks its value", "--flag=-value"),
+            (
+                &["--store", "memory:", "--store", "sqlite:"],
+                "--store is given twice",
+                "once",
+            ),
+            (
+                &["https://mcp.example.com"],
+                "URL are not built in yet",
+                "-- COMMAND",
+            ),
+        ] {
+            let (said, hinted, code) = refused(arguments);
+            assert!(said.contains(message), "{arguments:?}: {said}");
+            assert!(hinted.contains(hint), "{arguments:?}: {hinted}");
+            assert_eq!(code, 64, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a154_a_misspelt_secret_is_not_repeated() {
+        for arguments in [
+            &["--passwrod=canary"][..],
+            &["--passwrod", "canary"],
+            &["--password", "correct", "canary"],
+            &["hash-password", "canary"],
+        ] {
+            let (said, hinted, _) = refused(arguments);
+            assert!(
+                !format!("{said} {hinted}").contains("canary"),
+                "{said} {hinted}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_shows_every_option_and_fits_eighty_columns() {
+        let Ok(Invocation::Print(help)) = read(&["--help"]) else {
+            panic!("no help");
+        };
+        let help = help.to_string();
+        for (option, form) in options::forms() {
+            assert!(
+                help.contains(&format!("--{}", option.name_of(form))),
+                "{}",
+                option.name
+            );
+        }
+        for group in GROUPS {
+            assert!(help.contains(group.title), "{}", group.title);
+        }
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn a162_help_shows_no_secret_of_the_environment() {
+        let secret =
+            [("MCP_GUARD_PASSWORD", "canary")].map(|(name, value)| (name.into(), value.into()));
+        let surroundings = Surroundings::new(secret, |_| Err(std::io::ErrorKind::NotFound.into()));
+        let help = from_args([OsString::from("--help")], surroundings).unwrap();
+        let Invocation::Print(help) = help else {
+            panic!("no help");
+        };
+        assert!(!help.to_string().contains("canary"));
+    }
 }

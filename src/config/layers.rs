@@ -216,7 +216,245 @@ impl TomlFile<'_> {
     fn wrong_type(&self, key: &str, wanted: &str, value: &Spanned<DeValue<'_>>) -> ConfigError {
         let place = self.place(value.span().start);
         let found = value.get_ref().type_str();
-        ConfigError::refused(format!("{place}: `{key}` cannot be a {found}"))
+        ConfigError::refused(format!("{place}: `{key}` cannot be of type {found}"))
             .hint(format!("write {wanted}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use crate::config::{Invocation, Surroundings, from_args};
+
+    type Pairs<'a> = &'a [(&'static str, &'static str)];
+
+    fn read(
+        arguments: &[&str],
+        variables: Pairs<'_>,
+        files: Pairs<'_>,
+    ) -> Result<RawConfig, ConfigError> {
+        let arguments = arguments.iter().map(OsString::from);
+        match from_args(arguments, Surroundings::fake(variables, files))? {
+            Invocation::Serve(raw) => Ok(raw),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(variables: Pairs<'_>, files: Pairs<'_>) -> (String, String) {
+        let error = read(&["--config", "g.toml"], variables, files).unwrap_err();
+        assert_eq!(error.exit_code(), 78);
+        let hint = error.hint_text().unwrap_or_default().to_owned();
+        (error.to_string(), hint)
+    }
+
+    fn secret(raw: &RawConfig, name: &'static str) -> String {
+        let (_, secret) = raw.secret(name).unwrap();
+        secret.expose_secret().to_owned()
+    }
+
+    #[test]
+    fn a_flag_beats_a_variable_beats_the_file() {
+        let file = [("g.toml", "max-children = 3")];
+        let variable = [
+            ("MCP_GUARD_MAX_CHILDREN", "2"),
+            ("MCP_GUARD_CONFIG", "g.toml"),
+        ];
+        let all = read(&["--max-children", "1"], &variable, &file).unwrap();
+        assert_eq!(
+            all.setting("max-children").unwrap().to_string(),
+            "--max-children"
+        );
+        let two = read(&[], &variable, &file).unwrap();
+        assert_eq!(
+            two.setting("max-children").unwrap().to_string(),
+            "MCP_GUARD_MAX_CHILDREN"
+        );
+        let one = read(&[], &variable[1..], &file).unwrap();
+        let setting = one.setting("max-children").unwrap();
+        assert_eq!(
+            (setting.text(), setting.to_string().as_str()),
+            ("3", "g.toml:1: `max-children`")
+        );
+    }
+
+    #[test]
+    fn every_option_has_a_variable_and_a_key() {
+        for (option, form) in options::forms() {
+            let value = match option.kind {
+                _ if form == Form::File => "secret.txt",
+                Kind::Choice(words) => words.split('|').next().unwrap(),
+                Kind::Switch => "true",
+                _ if option.name == "config" => continue,
+                _ => "x",
+            };
+            let files = [("secret.txt", "x")];
+            let variables = [(option.variable(form).leak() as &str, value)];
+            let raw = read(&[], &variables, &files).unwrap();
+            assert!(raw.setting(option.name).is_some(), "{}", option.name);
+
+            let text: &str = format!("{} = '{value}'", option.name_of(form)).leak();
+            let text = text.replace("'true'", "true").leak();
+            let raw = read(&["--config", "g.toml"], &[], &[files[0], ("g.toml", text)]).unwrap();
+            assert!(raw.setting(option.name).is_some(), "{}", option.name);
+        }
+    }
+
+    #[test]
+    fn the_file_may_hold_everything() {
+        let text = "external-url = 'http://localhost:1'\ncommand = ['npx', 'a,b']\n\
+                    listen = ['127.0.0.1:1', '[::1]:1']\nclean-env = true\nmax-body-size = 4096\n\
+                    env = ['A=1,2']\npass-env = 'A,B'";
+        let raw = read(&["--config", "g.toml"], &[], &[("g.toml", text)]).unwrap();
+        assert_eq!(raw.command().unwrap().0, ["npx", "a,b"]);
+        assert_eq!(raw.setting("listen").unwrap().elements().len(), 2);
+        assert_eq!(raw.setting("env").unwrap().elements(), ["A=1,2"]);
+        assert_eq!(raw.setting("pass-env").unwrap().elements(), ["A", "B"]);
+        assert_eq!(raw.setting("max-body-size").unwrap().text(), "4096");
+        assert!(raw.is_on("clean-env").unwrap());
+    }
+
+    #[test]
+    fn a_command_on_the_command_line_beats_the_files() {
+        let file = [("g.toml", "command = ['a']")];
+        let raw = read(&["--config", "g.toml", "--", "b"], &[], &file).unwrap();
+        assert_eq!(raw.command().unwrap().0, ["b"]);
+    }
+
+    #[test]
+    fn a163_misspelt_names_are_errors_that_suggest_the_nearest() {
+        let files = [("g.toml", "")];
+        let (said, hint) = refused(&[("MCP_GUARD_LISEN", "x")], &files);
+        assert_eq!(said, "unknown variable MCP_GUARD_LISEN");
+        assert_eq!(hint, "did you mean `MCP_GUARD_LISTEN`?");
+        let (said, hint) = refused(&[], &[("g.toml", "\n\nlisen = 'x'")]);
+        assert_eq!(said, "g.toml:3: unknown key `lisen`");
+        assert_eq!(hint, "did you mean `listen`?");
+        let (said, hint) = refused(&[], &[("g.toml", "external_url = 'x'")]);
+        assert_eq!(said, "g.toml:1: unknown key `external_url`");
+        assert_eq!(hint, "did you mean `external-url`?");
+    }
+
+    #[test]
+    fn a163_faults_of_the_file_name_their_line() {
+        for (text, message) in [
+            ("a = ", "g.toml:1: "),
+            (
+                "\nlisten = 5",
+                "g.toml:2: `listen` cannot be of type integer",
+            ),
+            (
+                "\nlisten = [5]",
+                "g.toml:2: `listen` cannot be of type integer",
+            ),
+            (
+                "clean-env = 'yes'",
+                "g.toml:1: `clean-env` cannot be of type string",
+            ),
+            (
+                "command = 'npx'",
+                "g.toml:1: `command` cannot be of type string",
+            ),
+            (
+                "command = []",
+                "g.toml:1: `command` cannot be of type array",
+            ),
+            (
+                "isolation = 'none'",
+                "g.toml:1: `isolation` cannot be `none`",
+            ),
+            ("listen = []", "g.toml:1: `listen` is empty"),
+            ("config = 'x'", "g.toml:1: unknown key `config`"),
+            ("listen = 'x'\nlisten = 'y'", "g.toml:2: "),
+            ("[servers]\nlisten = 'x'", "g.toml:1: unknown key `servers`"),
+        ] {
+            let (said, hint) = refused(&[], &[("g.toml", text)]);
+            assert!(said.starts_with(message), "{text}: {said}");
+            assert!(!hint.is_empty(), "{text}");
+        }
+        let (said, _) = refused(&[], &[]);
+        assert!(
+            said.starts_with("--config cannot be read from g.toml"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a154_a_fault_beside_a_secret_does_not_show_it() {
+        let (said, hint) = refused(&[], &[("g.toml", "password = 'canary")]);
+        assert!(
+            !format!("{said} {hint}").contains("canary"),
+            "{said} {hint}"
+        );
+    }
+
+    #[test]
+    fn secrets_are_read_from_files() {
+        let files = [
+            ("a", "one\n"),
+            ("b", "two\r\n"),
+            ("c", " three \n\n"),
+            ("d", "\n"),
+        ];
+        for (name, secret_text) in [("a", "one"), ("b", "two"), ("c", " three \n")] {
+            let raw = read(&["--password-file", name], &[], &files).unwrap();
+            assert_eq!(secret(&raw, "password"), secret_text);
+            assert!(raw.warnings().is_empty());
+        }
+        let raw = read(&[], &[("MCP_GUARD_PASSWORD_FILE", "a")], &files).unwrap();
+        assert_eq!(secret(&raw, "password"), "one");
+        assert!(read(&["--password-file", "d"], &[], &files).is_err());
+        let error = read(&["--password-file", "none"], &[], &files).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("--password-file cannot be read from none")
+        );
+    }
+
+    #[test]
+    fn both_forms_of_a_secret_in_one_layer_are_an_error() {
+        let files = [("a", "one")];
+        let both = ["--password", "x", "--password-file", "a"];
+        let error = read(&both, &[], &files).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "both --password and --password-file are given"
+        );
+        let raw = read(
+            &["--password-file", "a"],
+            &[("MCP_GUARD_PASSWORD", "x")],
+            &files,
+        )
+        .unwrap();
+        assert_eq!(secret(&raw, "password"), "one");
+    }
+
+    #[test]
+    fn systemd_credentials_are_found_under_the_flags_names() {
+        let files = [
+            ("/run/c/password", "from systemd\n"),
+            ("/run/c/other", "x"),
+            ("g.toml", "password = 'from the file'"),
+        ];
+        let directory = ("CREDENTIALS_DIRECTORY", "/run/c");
+        let raw = read(&["--config", "g.toml"], &[directory], &files).unwrap();
+        assert_eq!(secret(&raw, "password"), "from systemd");
+        let raw = read(&[], &[directory, ("MCP_GUARD_PASSWORD", "var")], &files).unwrap();
+        assert_eq!(secret(&raw, "password"), "var");
+    }
+
+    #[test]
+    fn a162_files_with_secrets_that_others_may_read_are_worth_a_warning() {
+        let files = [
+            ("a.open", "one"),
+            ("g.open", "password = 'x'"),
+            ("h.open", "store = 'memory:'"),
+        ];
+        let warned = |arguments: &[&str]| read(arguments, &[], &files).unwrap().warnings().len();
+        assert_eq!(warned(&["--password-file", "a.open"]), 1);
+        assert_eq!(warned(&["--config", "g.open"]), 1);
+        assert_eq!(warned(&["--config", "h.open"]), 0);
     }
 }

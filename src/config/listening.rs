@@ -76,12 +76,13 @@ fn external_url(raw: &RawConfig) -> Result<ExternalUrl, ConfigError> {
              try it here, `--external-url https://mcp.example.com` for others",
         ));
     };
-    // The text may hold a password, so it is not repeated.
+    // The text may hold a password, so only the error's own words are repeated.
     ExternalUrl::parse(setting.text()).map_err(|error| {
-        setting.refuse(
-            "cannot be used",
-            format!("{error}; write it like `https://mcp.example.com` or `http://localhost:8080`"),
-        )
+        let text = error.to_string();
+        let (what, hint) = text
+            .split_once("; ")
+            .unwrap_or((&text, "write it like `https://mcp.example.com`"));
+        setting.refuse(format_args!("cannot be used: {what}"), hint)
     })
 }
 

@@ -78,3 +78,64 @@ fn command(raw: &RawConfig) -> (&'static str, String, String) {
         source,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw() -> RawConfig {
+        let pairs = [
+            ("external-url", "http://localhost:8080"),
+            ("password", "canary-1"),
+            ("env", "KEY=canary-2,canary-3"),
+            ("env", "OTHER=canary-4"),
+            ("store", "memory:"),
+        ];
+        RawConfig::from_pairs(pairs, ["sh", "-c", "true"]).unwrap()
+    }
+
+    fn row(text: &str, name: &str) -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split("  ")
+            .map(|cell| cell.trim().to_owned())
+            .filter(|cell| !cell.is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn every_option_is_listed_with_its_source() {
+        let raw = raw();
+        let config = Config::resolve(&raw).unwrap();
+        let text = listing(&raw, Some(&config));
+        for option in options::all() {
+            assert!(text.contains(option.name), "{}", option.name);
+        }
+        assert_eq!(row(&text, "store"), ["store", "memory:", "(--store)"]);
+        assert_eq!(row(&text, "code-ttl"), ["code-ttl", "60s", "(default)"]);
+        assert_eq!(
+            row(&text, "listen "),
+            ["listen", "127.0.0.1:8080, [::1]:8080", "(default)"]
+        );
+        assert_eq!(
+            row(&text, "command"),
+            ["command", "sh -c true", "(behind --)"]
+        );
+    }
+
+    #[test]
+    fn a163_the_listing_hides_secrets() {
+        let text = listing(&raw(), None);
+        assert!(!text.contains("canary"), "{text}");
+        assert_eq!(
+            row(&text, "password "),
+            ["password", "(hidden)", "(--password)"]
+        );
+        assert_eq!(row(&text, "env")[1], "KEY=(hidden), OTHER=(hidden)");
+    }
+
+    #[test]
+    fn a_store_address_with_a_password_in_it_is_not_shown() {
+        let raw = RawConfig::from_pairs([("store", "redis://:canary@host")], []).unwrap();
+        assert!(!listing(&raw, None).contains("canary"));
+    }
+}

@@ -28,7 +28,7 @@ pub enum Source {
 }
 
 /// What an option was set to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Given {
     /// One text, or the elements of a list.
     Open(Vec<String>),
@@ -36,7 +36,7 @@ pub enum Given {
 }
 
 /// An option, what it was set to, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Setting {
     pub option: &'static Opt,
     pub form: Form,
@@ -69,6 +69,13 @@ impl Source {
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.source.locate(self.option, self.form))
+    }
+}
+
+impl fmt::Debug for Setting {
+    /// Where it stands, not what it says: `--env` may hold the wrapped server's secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Setting({self})")
     }
 }
 
@@ -280,17 +287,25 @@ fn shape(setting: &Setting, values: Vec<String>) -> Result<Vec<String>, ConfigEr
             }
             Ok(vec![word])
         }
-        Kind::Switch | Kind::One(_) | Kind::Secret { .. } => Ok(vec![one(setting, values)?]),
+        Kind::Switch => {
+            let text = one(setting, values)?;
+            value::switch(&text).map_err(|hint| setting.misread(&text, hint))?;
+            Ok(vec![text])
+        }
+        Kind::One(_) | Kind::Secret { .. } => Ok(vec![one(setting, values)?]),
     }
 }
 
-/// In a flag or variable commas divide; the file has arrays for that.
+/// Commas divide, wherever it stands.
 fn list(setting: &Setting, values: Vec<String>) -> Result<Vec<String>, ConfigError> {
     let mut all = Vec::new();
     for value in values {
         let elements =
             value::elements(&value).map_err(|hint| setting.refuse("has an empty element", hint))?;
         all.extend(elements);
+    }
+    if all.is_empty() {
+        return Err(setting.refuse("is empty", "give it a value, or leave it out"));
     }
     Ok(all)
 }
@@ -381,7 +396,7 @@ mod tests {
 
     #[test]
     fn a154_debug_output_holds_no_secret() {
-        let raw = raw(&[("password", "canary-1234")]).unwrap();
+        let raw = raw(&[("password", "canary-1234"), ("env", "KEY=canary")]).unwrap();
         assert!(!format!("{raw:?}").contains("canary"));
     }
 

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::options::{self, Default};
 use super::{
     Config, ConfigError, Given, Limits, Listening, LogFormat, LogSettings, RawConfig, Setting,
-    StoreSettings, listening, program, sign_in, value, wrapped,
+    StoreSettings, listening, server_name, sign_in, value, wrapped,
 };
 use crate::grant::{Lifetimes, ResourceUri};
 use crate::http::ExternalUrl;
@@ -37,7 +37,11 @@ impl Config {
             allowed_origins: raw.list("allowed-origins", value::origin)?,
             users,
             lifetimes: lifetimes(raw)?,
-            oauth: oauth_settings(raw, &external_url, program::server_name(&upstream.command))?,
+            oauth: oauth_settings(
+                raw,
+                &external_url,
+                server_name::server_name(&upstream.command),
+            )?,
             upstream,
             http_streaming_only: raw.is_on("http-streaming-only")?,
             store: store(raw, &external_url)?,
@@ -231,5 +235,197 @@ impl RawConfig {
             }),
             time => Ok(time),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Invocation, Surroundings, from_args};
+    use crate::upstream::Isolation;
+
+    type Pairs<'a> = &'a [(&'static str, &'static str)];
+
+    /// The smallest configuration that starts, with `pairs` over it.
+    fn resolve(pairs: Pairs<'_>) -> Result<Config, ConfigError> {
+        let base = [
+            ("external-url", "http://localhost:8080"),
+            ("password", "x"),
+            ("store", "memory:"),
+        ];
+        let base = base
+            .into_iter()
+            .filter(|(name, _)| pairs.iter().all(|(other, _)| other != name));
+        let pairs = base.chain(pairs.iter().copied());
+        Config::resolve(&RawConfig::from_pairs(pairs, ["sh"])?)
+    }
+
+    fn refused(pairs: Pairs<'_>) -> (String, String) {
+        let Err(error) = resolve(pairs) else {
+            panic!("not refused: {pairs:?}");
+        };
+        assert_eq!(error.exit_code(), 78);
+        let hint = error.hint_text().unwrap_or_default().to_owned();
+        (error.to_string(), hint)
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = resolve(&[]).unwrap();
+        let seconds = Duration::from_secs;
+        assert_eq!(config.limits.body_size, 4 << 20);
+        assert_eq!(config.limits.connections, 10_000);
+        assert_eq!(config.limits.connections_per_address, 2000);
+        assert_eq!(config.limits.streams_per_user, 16);
+        assert_eq!(config.shutdown_grace, seconds(30));
+        assert_eq!(config.lifetimes.access_token, seconds(3600));
+        assert_eq!(config.lifetimes.refresh_token, seconds(30 * 86400));
+        assert_eq!(config.lifetimes.grant, seconds(90 * 86400));
+        assert_eq!(config.lifetimes.refresh_grace, seconds(120));
+        assert_eq!(config.lifetimes.code, seconds(60));
+        assert_eq!(config.upstream.isolation, Isolation::Session);
+        assert_eq!(config.upstream.max_children, 32);
+        assert_eq!(config.upstream.max_children_per_user, 4);
+        assert_eq!(config.upstream.session_idle_timeout, seconds(1800));
+        assert_eq!(config.upstream.start_timeout, seconds(60));
+        assert_eq!(config.upstream.request_timeout, seconds(300));
+        assert!(matches!(
+            config.oauth.registration,
+            RegistrationPolicy::Open
+        ));
+        assert_eq!(config.mcp_url(), "http://localhost:8080/mcp");
+        assert_eq!(config.users.len(), 1);
+    }
+
+    #[test]
+    fn bad_values_name_their_option_and_say_what_to_write() {
+        for (name, value) in [
+            ("external-url", "localhost:8080"),
+            ("listen", "8080"),
+            ("trusted-proxies", "proxy"),
+            ("allowed-origins", "*"),
+            ("max-body-size", "lots"),
+            ("max-connections", "0"),
+            ("max-connections-per-address", "-1"),
+            ("max-streams-per-user", "many"),
+            ("shutdown-grace", "30"),
+            ("insecure-http", "maybe"),
+            ("users-file", "/nonexistent/users"),
+            ("access-token-ttl", "0"),
+            ("refresh-token-ttl", "0s"),
+            ("grant-ttl", "forever"),
+            ("refresh-grace", "601s"),
+            ("code-ttl", "11m"),
+            ("allowed-redirect-uris", "*"),
+            ("max-children", "0"),
+            ("start-timeout", "0"),
+            ("env", "NAME"),
+            ("env", "MCP_GUARD_X=1"),
+            ("env", "A={user.name}"),
+            ("pass-env", "A=B"),
+            ("pass-env", "MCP_GUARD_PASSWORD"),
+            ("working-dir", "/nonexistent/dir"),
+            ("store", "redis://:canary@host"),
+            ("registration-token", "unused"),
+        ] {
+            let (said, hint) = refused(&[(name, value)]);
+            assert!(
+                said.starts_with(&format!("--{name}")),
+                "{name}={value}: {said}"
+            );
+            assert!(!hint.is_empty(), "{name}={value}: {said}");
+            assert!(!format!("{said}{hint}").contains("canary"), "{said} {hint}");
+        }
+    }
+
+    #[test]
+    fn the_grace_may_be_nothing_and_ten_minutes() {
+        for grace in ["0", "0s", "600s", "10m"] {
+            assert!(resolve(&[("refresh-grace", grace)]).is_ok(), "{grace}");
+        }
+    }
+
+    #[test]
+    fn a161_plain_http_is_refused_unless_loopback_or_asked_for() {
+        let weak_enough = ("password", "correct horse battery");
+        for url in [
+            "http://mcp.example.com",
+            "http://10.0.0.7:8080",
+            "http://localhost.evil",
+        ] {
+            let (said, hint) = refused(&[("external-url", url), weak_enough]);
+            assert!(said.contains("--external-url is plain http"), "{said}");
+            assert!(hint.contains("--insecure-http"), "{hint}");
+            let asked = [
+                ("external-url", url),
+                weak_enough,
+                ("insecure-http", "true"),
+            ];
+            assert!(!resolve(&asked).unwrap().warnings.is_empty());
+        }
+        for url in ["http://localhost", "http://127.0.0.1:1", "http://[::1]:1"] {
+            assert!(resolve(&[("external-url", url)]).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn https_needs_a_proxy_for_now() {
+        let url = ("external-url", "https://mcp.example.com");
+        let password = ("password", "correct horse battery");
+        let (_, hint) = refused(&[url, password]);
+        assert!(hint.contains("--no-auto-tls"), "{hint}");
+        let config = resolve(&[url, password, ("no-auto-tls", "true")]).unwrap();
+        assert_eq!(config.mcp_url(), "https://mcp.example.com/mcp");
+    }
+
+    #[test]
+    fn registration_by_token_needs_one() {
+        let (said, _) = refused(&[("registration", "token")]);
+        assert!(said.contains("no --registration-token"), "{said}");
+        let config = resolve(&[("registration", "token"), ("registration-token", "t")]).unwrap();
+        assert!(matches!(
+            config.oauth.registration,
+            RegistrationPolicy::Token(_)
+        ));
+        let config = resolve(&[("registration", "off")]).unwrap();
+        assert!(matches!(config.oauth.registration, RegistrationPolicy::Off));
+    }
+
+    fn data_path(variables: Pairs<'_>, arguments: &[&str]) -> Result<StoreSettings, ConfigError> {
+        let base = ["--external-url=http://localhost:1", "--password=x"];
+        let arguments = base.iter().chain(arguments).chain(&["--", "/bin/sh"]);
+        let surroundings = Surroundings::fake(variables, &[]);
+        match from_args(arguments.map(Into::into), surroundings)? {
+            Invocation::Serve(raw) => Ok(Config::resolve(&raw)?.store),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_data_path_follows_the_contract() {
+        let home = ("HOME", "/home/a");
+        let xdg = ("XDG_STATE_HOME", "/state");
+        let systemd = ("STATE_DIRECTORY", "/var/lib/guard:/var/lib/more");
+        for (variables, path) in [
+            (&[home][..], "/home/a/.local/state/mcp-guard/localhost"),
+            (&[home, xdg], "/state/mcp-guard/localhost"),
+            (
+                &[home, ("XDG_STATE_HOME", "relative")],
+                "/home/a/.local/state/mcp-guard/localhost",
+            ),
+            (&[home, xdg, systemd], "/var/lib/guard"),
+        ] {
+            assert_eq!(
+                data_path(variables, &[]).unwrap(),
+                StoreSettings::Sqlite(path.into())
+            );
+        }
+        let given = data_path(&[home], &["--data-path", "/data"]).unwrap();
+        assert_eq!(given, StoreSettings::Sqlite("/data".into()));
+        assert!(data_path(&[], &[]).is_err());
+        assert_eq!(
+            data_path(&[], &["--store=memory:"]).unwrap(),
+            StoreSettings::Memory
+        );
     }
 }

@@ -63,10 +63,7 @@ fn password(
     if !external_url.is_loopback() {
         if let Some(weakness) = local::weakness(password.expose_secret()) {
             return Err(setting.refuse(
-                format_args!(
-                    "is too weak for {external_url}: {weakness}",
-                    external_url = external_url.host()
-                ),
+                format_args!("is too weak for {}: {weakness}", external_url.host()),
                 "use 12 characters or more that nobody would guess, several words for example",
             ));
         }

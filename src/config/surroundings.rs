@@ -58,6 +58,23 @@ impl Surroundings {
         Self::new([], read_file)
     }
 
+    /// For tests: these variables and these files (path, text), and nothing else.
+    #[cfg(test)]
+    pub(super) fn fake(variables: &[(&str, &str)], files: &[(&'static str, &'static str)]) -> Self {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        let files: BTreeMap<_, _> = files.iter().copied().collect();
+        Self::new(variables, move |path| {
+            let text = path.to_str().and_then(|path| files.get(path));
+            let text = text.ok_or(io::ErrorKind::NotFound)?;
+            Ok(FileText {
+                text: (*text).to_owned(),
+                open_to_others: path.extension().is_some_and(|end| end == "open"),
+            })
+        })
+    }
+
     pub(super) fn read(&self, path: &Path) -> io::Result<FileText> {
         (self.reader)(path)
     }
@@ -91,4 +108,35 @@ fn read_file(path: &Path) -> io::Result<FileText> {
         text,
         open_to_others: mode & 0o077 != 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_says_whether_others_may_read_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        fs::write(&path, "text").unwrap();
+        for (mode, open) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let file = read_file(&path).unwrap();
+            assert_eq!((file.text.as_str(), file.open_to_others), ("text", open));
+        }
+    }
+
+    #[test]
+    fn no_endless_file_is_read() {
+        assert!(read_file(Path::new("/dev/zero")).is_err());
+    }
+
+    #[test]
+    fn a154_debug_output_shows_no_variable() {
+        let surroundings = Surroundings::fake(&[("MCP_GUARD_PASSWORD", "canary")], &[]);
+        assert!(!format!("{surroundings:?}").contains("canary"));
+    }
 }

@@ -1,18 +1,18 @@
 //! The wrapped server: its command, its environment, its limits.
 
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::options::VARIABLE_PREFIX;
-use super::{ConfigError, RawConfig, Setting, program, value};
-use crate::upstream::{ChildStderr, Isolation, Settings};
+use super::{ConfigError, RawConfig, Setting, value};
+use crate::upstream::{self, ChildStderr, Isolation, Settings};
 
 /// How long a child has after its stdin closed, and again after SIGTERM; less if the whole stop has
 /// less.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// What may stand in `--env` values.
-const PLACEHOLDERS: [&str; 3] = ["{user.subject}", "{user.login}", "{user.email}"];
+/// Where `execvp` looks when there is no `PATH`.
+const STANDARD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// How to start the wrapped server.
 pub(super) fn settings(raw: &RawConfig, shutdown_grace: Duration) -> Result<Settings, ConfigError> {
@@ -39,10 +39,7 @@ pub(super) fn settings(raw: &RawConfig, shutdown_grace: Duration) -> Result<Sett
     })
 }
 
-fn command(
-    raw: &RawConfig,
-    working_dir: Option<&PathBuf>,
-) -> Result<Vec<std::ffi::OsString>, ConfigError> {
+fn command(raw: &RawConfig, working_dir: Option<&PathBuf>) -> Result<Vec<OsString>, ConfigError> {
     let Some((command, _)) = raw.command() else {
         return Err(ConfigError::refused("there is no server to guard").hint(
             "write its command behind `--`: \
@@ -51,7 +48,9 @@ fn command(
     };
     let name = command.first().cloned().unwrap_or_default();
     let path = raw.surroundings().variable("PATH");
-    if program::find(&name, path, working_dir.map(PathBuf::as_path)).is_none() {
+    let path = path.unwrap_or(OsStr::new(STANDARD_PATH));
+    let here = working_dir.map_or(Path::new(""), PathBuf::as_path);
+    if upstream::find_program(&name, path, here).is_none() {
         let shown = name.to_string_lossy().escape_debug().to_string();
         let hint = if shown.contains('/') {
             "there is no executable file at this path"
@@ -107,19 +106,13 @@ fn refuse_placeholders(
     value: &str,
     isolation: Isolation,
 ) -> Result<(), ConfigError> {
-    if !value.contains("{user.") {
-        return Ok(());
-    }
-    if isolation == Isolation::Shared {
+    upstream::check_placeholders(value).map_err(|error| {
+        let hint = error.to_string();
+        setting.refuse(format_args!("{name} has an unknown placeholder"), hint)
+    })?;
+    if isolation == Isolation::Shared && upstream::uses_identity(value) {
         let what = format!("{name} names a user, but with --isolation shared all share one server");
         return Err(setting.refuse(what, "use --isolation user, or remove the placeholder"));
-    }
-    let rest = PLACEHOLDERS
-        .iter()
-        .fold(value.to_owned(), |text, known| text.replace(known, ""));
-    if rest.contains("{user.") {
-        let hint = format!("the placeholders are {}", PLACEHOLDERS.join(", "));
-        return Err(setting.refuse(format_args!("{name} has an unknown placeholder"), hint));
     }
     Ok(())
 }
@@ -136,9 +129,80 @@ fn pass_env(raw: &RawConfig) -> Result<Vec<String>, ConfigError> {
 
 /// The guard's own variables never reach a child (A-134).
 fn refuse_ours(setting: &Setting, name: &str) -> Result<(), ConfigError> {
-    if name.starts_with(VARIABLE_PREFIX) {
-        let hint = format!("variables that start with {VARIABLE_PREFIX} never reach the server");
-        return Err(setting.refuse(format_args!("cannot hold {name}"), hint));
+    if upstream::is_ours(name.as_ref()) {
+        let hint = "the guard's own variables never reach the server; remove it";
+        return Err(setting.refuse(format_args!("cannot hold {}", name.escape_debug()), hint));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(
+        pairs: &[(&'static str, &'static str)],
+        command: &[&'static str],
+    ) -> Result<Settings, ConfigError> {
+        let raw = RawConfig::from_pairs(pairs.iter().copied(), command.iter().copied())?;
+        settings(&raw, Duration::from_secs(30))
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_refused() {
+        for command in ["no-such-program-of-ours", "/nonexistent/program", "/tmp"] {
+            let error = read(&[], &[command]).unwrap_err();
+            assert_eq!(error.to_string(), format!("command not found: `{command}`"));
+            assert_eq!(error.exit_code(), 78);
+        }
+    }
+
+    #[test]
+    fn no_command_at_all_is_refused_with_the_usage() {
+        let error = read(&[], &[]).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("-- COMMAND [ARG...]"));
+    }
+
+    #[test]
+    fn a135_arguments_stay_as_they_are() {
+        let settings = read(&[], &["sh", "-c", "$(id); a b"]).unwrap();
+        assert_eq!(settings.command, ["sh", "-c", "$(id); a b"]);
+    }
+
+    #[test]
+    fn users_have_no_place_in_the_environment_of_a_shared_server() {
+        let env = ("env", "WHO={user.login}");
+        let error = read(&[env, ("isolation", "shared")], &["sh"]).unwrap_err();
+        assert!(
+            error.to_string().starts_with("--env WHO names a user"),
+            "{error}"
+        );
+        let settings = read(&[env, ("isolation", "user")], &["sh"]).unwrap();
+        assert_eq!(
+            settings.env,
+            [("WHO".to_owned(), "{user.login}".to_owned())]
+        );
+        assert!(read(&[("env", "A={x}"), ("isolation", "shared")], &["sh"]).is_ok());
+    }
+
+    #[test]
+    fn a134_errors_about_env_do_not_show_its_values() {
+        for env in ["canary", "A={user.x}canary", "MCP_GUARD_A=canary"] {
+            let error = read(&[("env", env)], &["sh"]).unwrap_err();
+            let text = format!("{error} {:?}", error.hint_text());
+            assert!(!text.contains("canary"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stop_leaves_children_less_time_than_the_whole() {
+        let grace = |seconds| {
+            let raw = RawConfig::from_pairs([], ["sh"]).unwrap();
+            settings(&raw, Duration::from_secs(seconds))
+                .unwrap()
+                .stop_grace
+        };
+        assert_eq!(grace(30), Duration::from_secs(5));
+        assert_eq!(grace(4), Duration::from_secs(2));
+    }
 }
