@@ -7,6 +7,8 @@ mod browser;
 mod client;
 mod consent;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod metadata;
 mod problem;
 mod redirect_uri;
