@@ -5,6 +5,7 @@ mod answer;
 mod authorize;
 mod browser;
 mod client;
+mod client_authentication;
 mod consent;
 mod error;
 #[cfg(test)]
