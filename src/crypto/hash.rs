@@ -3,10 +3,12 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, hmac};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+
+use super::random;
 
 /// The SHA-256 digest under which a credential is stored. The credential itself never is.
 ///
@@ -64,9 +66,25 @@ impl TryFrom<String> for TokenHash {
     }
 }
 
+/// Whether two secrets of a person's making are equal. Both are hashed under a key that is fresh
+/// for every call, so the time taken tells nothing about either, not even a length.
+pub fn same_secret(one: &str, other: &str) -> bool {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>());
+    let one = hmac::sign(&key, one.as_bytes());
+    hmac::verify(&key, other.as_bytes(), one.as_ref()).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_the_same_only_if_every_byte_is() {
+        assert!(same_secret("", ""));
+        assert!(same_secret("päss\0word", "päss\0word"));
+        assert!(!same_secret("päss\0word", "päss\0"));
+        assert!(!same_secret("password", "Password"));
+    }
 
     #[test]
     fn the_hash_is_sha_256() {

@@ -11,7 +11,7 @@ mod keyring;
 pub mod random;
 mod sealing;
 
-pub use hash::TokenHash;
+pub use hash::{TokenHash, same_secret};
 pub use keyring::{Keyring, KeyringError, Purpose};
 pub use sealing::{open_under, seal_under};
 

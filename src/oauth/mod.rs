@@ -1,12 +1,17 @@
 //! The authorization server that MCP clients see: discovery, registration, authorize, consent,
 //! tokens, revocation. A file per noun of the RFCs.
 
+mod answer;
 mod authorize;
+mod browser;
 mod client;
 mod client_authentication;
 mod consent;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod metadata;
+mod problem;
 mod redirect_uri;
 mod registration;
 mod revocation;
@@ -102,8 +107,14 @@ impl AuthorizationServer {
     /// Answers one request. The method has been checked by the router, and CORS and security
     /// headers are set there; `Cache-Control` is set here.
     pub async fn handle(&self, endpoint: Endpoint, request: Inbound) -> Reply {
-        let _ = (endpoint, request);
-        todo!()
+        match endpoint {
+            Endpoint::Metadata => self.metadata(),
+            Endpoint::Register => self.register(request).await,
+            Endpoint::Authorize => self.authorize(request).await,
+            Endpoint::Continue => self.proceed(request).await,
+            Endpoint::Password => self.password(request).await,
+            Endpoint::Token | Endpoint::Revoke => todo!(),
+        }
     }
 
     /// Removes clients that were never used. The `app` calls it every few minutes.

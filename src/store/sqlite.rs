@@ -53,7 +53,7 @@ impl Sqlite {
         for journal in ["-wal", "-shm"] {
             directory.inspect(&format!("{DATABASE}{journal}"))?;
         }
-        let trouble = |error| not_opened(&path, error);
+        let trouble = |error: rusqlite::Error| not_opened(&path, &error);
         let writer = open_writer(&path).map_err(trouble)?;
         migrate(&writer, &path)?;
         let reader = open_reader(&path).map_err(trouble)?;
@@ -390,7 +390,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 fn migrate(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let trouble = |error| not_opened(path, error);
+    let trouble = |error: rusqlite::Error| not_opened(path, &error);
     let verdict: String = connection
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(trouble)?;
@@ -428,7 +428,7 @@ fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare(sql).map(drop)
 }
 
-fn not_opened(path: &Path, error: rusqlite::Error) -> OpenError {
+fn not_opened(path: &Path, error: &rusqlite::Error) -> OpenError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             damaged(path, &error.to_string())
