@@ -78,3 +78,62 @@ impl Grants {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::record::grant_key;
+    use crate::grant::testing::{LIFETIMES, in_parallel, is_invalid, room};
+
+    #[tokio::test]
+    async fn a088_an_expired_token_is_unknown() {
+        let room = room();
+        let pair = room.pair().await;
+        room.clock.advance(LIFETIMES.access_token);
+        assert!(!room.works(&pair).await);
+        assert!(room.refresh(&pair.refresh_token).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_token_is_unknown() {
+        let room = room();
+        let hash = TokenHash::of(&credential::fresh(ACCESS_TOKEN));
+        assert!(room.grants.access_token(hash).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_first_use_of_a_new_token_is_noted_once() {
+        let room = room();
+        let first = room.pair().await;
+        let second = room.refresh(&first.refresh_token).await.unwrap();
+        let key = grant_key(&room.look(&first).await.unwrap().grant);
+        let version = async || room.store.get(&key).await.unwrap().unwrap().version;
+        let unused = version().await;
+        room.works(&first).await;
+        assert_eq!(version().await, unused);
+        room.works(&second).await;
+        let used = version().await;
+        assert_ne!(used, unused);
+        room.works(&second).await;
+        assert_eq!(version().await, used);
+    }
+
+    #[tokio::test]
+    async fn first_uses_in_parallel_all_succeed() {
+        let room = room();
+        let pair = room.pair().await;
+        let pair = room.refresh(&pair.refresh_token).await.unwrap();
+        let all = in_parallel(64, async || room.works(&pair).await);
+        assert!(all.into_iter().all(|works| works));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_is_no_unknown_token() {
+        let room = room();
+        let pair = room.pair().await;
+        room.store.close().await;
+        let hash = TokenHash::of(&pair.access_token);
+        assert!(room.grants.access_token(hash).await.is_err());
+        assert!(!is_invalid(&room.refresh(&pair.refresh_token).await));
+    }
+}

@@ -166,3 +166,225 @@ impl CodeRecord {
 fn code_key(code: &str) -> String {
     format!("code/{}", TokenHash::of(code).to_text())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::testing::{LIFETIMES, in_parallel, is_invalid, room, room_with};
+    use crate::grant::{ClientId, Lifetimes, ResourceUri};
+
+    #[tokio::test]
+    async fn a_code_becomes_what_was_approved() {
+        let room = room();
+        let code = room.code().await;
+        let pair = room.redeem(&code).await.unwrap();
+        assert_eq!(code.len(), 47);
+        assert_eq!(pair.expires_in, LIFETIMES.access_token);
+        assert_eq!(pair.scopes, room.approval().scopes);
+        let token = room.look(&pair).await.unwrap();
+        assert_eq!(*token.identity, room.approval().identity);
+        assert_eq!((token.client, token.resource), (room.client, room.resource));
+    }
+
+    #[tokio::test]
+    async fn a070_a_late_replay_ends_the_family() {
+        let room = room();
+        let bystander = room.pair().await;
+        let code = room.code().await;
+        let pair = room.redeem(&code).await.unwrap();
+        room.clock.advance(Duration::from_secs(2));
+        assert!(is_invalid(&room.redeem(&code).await));
+        assert!(!room.works(&pair).await);
+        assert!(is_invalid(&room.refresh(&pair.refresh_token).await));
+        assert!(room.works(&bystander).await);
+    }
+
+    #[tokio::test]
+    async fn a070_a_replay_is_recognised_until_ten_minutes_after_the_codes_expiry() {
+        for (later, recognised) in [(650, true), (661, false)] {
+            let room = room();
+            let code = room.code().await;
+            let pair = room.redeem(&code).await.unwrap();
+            room.clock.advance(Duration::from_secs(later));
+            assert!(is_invalid(&room.redeem(&code).await));
+            assert_eq!(!room.works(&pair).await, recognised);
+        }
+    }
+
+    #[tokio::test]
+    async fn a070_a_code_cannot_be_redeemed_anew_after_its_grant_was_revoked() {
+        // Even where a grant is configured to be forgotten sooner than its code.
+        let room = room_with(Lifetimes {
+            access_token: Duration::from_secs(5),
+            refresh_token: Duration::from_secs(5),
+            ..LIFETIMES
+        });
+        let code = room.code().await;
+        let pair = room.redeem(&code).await.unwrap();
+        room.clock.advance(Duration::from_secs(10));
+        assert!(is_invalid(&room.redeem(&code).await));
+        assert!(is_invalid(&room.redeem(&code).await));
+        assert!(!room.works(&pair).await);
+        assert_eq!(room.keys("grant/").await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a071_a_replay_without_the_verifier_harms_nobody() {
+        let room = room();
+        let code = room.code().await;
+        let pair = room.redeem(&code).await.unwrap();
+        room.clock.advance(Duration::from_secs(2));
+        let stranger = ClientId("mcp_other".into());
+        let good = room.redemption(&code);
+        for replay in [
+            Redemption {
+                code_verifier: Some(&"x".repeat(43)),
+                ..good
+            },
+            Redemption {
+                code_verifier: None,
+                ..good
+            },
+            Redemption {
+                client: &stranger,
+                ..good
+            },
+            Redemption {
+                redirect_uri: Some("http://127.0.0.1:1/cb"),
+                ..good
+            },
+        ] {
+            assert!(is_invalid(&room.grants.redeem(replay).await));
+        }
+        assert!(room.works(&pair).await);
+    }
+
+    #[tokio::test]
+    async fn a072_a_redemption_with_bad_parameters_does_not_burn_the_code() {
+        let room = room();
+        let code = room.code().await;
+        let good = room.redemption(&code);
+        for _ in 0..20 {
+            let wrong = Redemption {
+                code_verifier: Some(&"x".repeat(43)),
+                ..good
+            };
+            assert!(is_invalid(&room.grants.redeem(wrong).await));
+        }
+        let elsewhere = ResourceUri("https://evil.test/mcp".into());
+        let wrong = Redemption {
+            resource: Some(&elsewhere),
+            ..good
+        };
+        let refused = room.grants.redeem(wrong).await;
+        assert!(matches!(refused, Err(GrantError::OtherResource)));
+        assert!(room.redeem(&code).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a073_another_client_gets_nothing_and_burns_nothing() {
+        let room = room();
+        let code = room.code().await;
+        let stranger = ClientId("mcp_other".into());
+        let stolen = Redemption {
+            client: &stranger,
+            ..room.redemption(&code)
+        };
+        assert!(is_invalid(&room.grants.redeem(stolen).await));
+        assert!(room.redeem(&code).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a074_the_redirect_uri_must_be_the_same_down_to_the_port() {
+        let room = room();
+        let code = room.code().await;
+        let other = Redemption {
+            redirect_uri: Some("http://127.0.0.1:1235/cb"),
+            ..room.redemption(&code)
+        };
+        assert!(is_invalid(&room.grants.redeem(other).await));
+        let absent = Redemption {
+            redirect_uri: None,
+            ..room.redemption(&code)
+        };
+        assert!(room.grants.redeem(absent).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a075_of_64_parallel_redemptions_one_succeeds_and_its_token_lives() {
+        let room = room();
+        let code = room.code().await;
+        let results = in_parallel(64, async || room.redeem(&code).await);
+        assert!(
+            results
+                .iter()
+                .all(|result| result.is_ok() || is_invalid(result))
+        );
+        let pairs: Vec<_> = results.into_iter().flatten().collect();
+        assert_eq!(pairs.len(), 1);
+        assert!(room.works(&pairs[0]).await);
+        assert_eq!(room.keys("access/").await.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a075_a_client_that_sends_twice_keeps_its_tokens() {
+        let room = room();
+        let code = room.code().await;
+        let pair = room.redeem(&code).await.unwrap();
+        assert!(is_invalid(&room.redeem(&code).await));
+        assert!(room.works(&pair).await);
+    }
+
+    #[tokio::test]
+    async fn an_expired_code_is_refused() {
+        let room = room();
+        let code = room.code().await;
+        room.clock.advance(LIFETIMES.code);
+        assert!(is_invalid(&room.redeem(&code).await));
+        assert!(room.keys("grant/").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn unknown_and_malformed_codes_are_refused() {
+        let room = room();
+        let code = room.code().await;
+        for odd in [
+            "",
+            "mgc_",
+            &code[..46],
+            &code.replace("mgc_", "mga_"),
+            &"x".repeat(1 << 20),
+        ] {
+            assert!(is_invalid(&room.redeem(odd).await));
+        }
+        assert!(is_invalid(&room.redeem(&credential::fresh(CODE)).await));
+    }
+
+    #[tokio::test]
+    async fn r04_trouble_with_the_store_is_never_an_invalid_grant() {
+        let room = room();
+        let code = room.code().await;
+        room.store.close().await;
+        let result = room.redeem(&code).await;
+        assert!(matches!(result, Err(GrantError::Store(_))));
+    }
+
+    #[tokio::test]
+    async fn a140_no_credential_is_in_the_store() {
+        let room = room();
+        let code = room.code().await;
+        let first = room.redeem(&code).await.unwrap();
+        let second = room.refresh(&first.refresh_token).await.unwrap();
+        let mut canaries = vec![code];
+        for pair in [first, second] {
+            canaries.extend([pair.access_token, pair.refresh_token]);
+        }
+        for (key, record) in room.store.scan("", None, 1000).await.unwrap() {
+            let value = String::from_utf8_lossy(&record.value).into_owned();
+            for canary in &canaries {
+                let secret = &canary[canary.len() - 40..];
+                assert!(!key.contains(secret) && !value.contains(secret), "{key}");
+            }
+        }
+    }
+}

@@ -7,12 +7,16 @@
 mod access_token;
 mod code;
 mod credential;
+#[cfg(test)]
+mod model;
 mod pair;
 mod pkce;
 mod record;
 mod refresh_token;
 mod revocation;
 mod rotation;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use pkce::CodeChallenge;
 pub use revocation::{Mark, Revocations};

@@ -198,3 +198,136 @@ fn slot_of(grant: &GrantId) -> usize {
     });
     mixed % SLOTS
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::grant::testing::{LIFETIMES, is_invalid, room};
+
+    #[tokio::test]
+    async fn a084_a_refresh_token_takes_its_family_with_it() {
+        let room = room();
+        let bystander = room.pair().await;
+        let first = room.pair().await;
+        let second = room.refresh(&first.refresh_token).await.unwrap();
+        // Any of the family, superseded ones too.
+        room.grants
+            .revoke_token(&first.refresh_token, &room.client)
+            .await
+            .unwrap();
+        for pair in [&first, &second] {
+            assert!(!room.works(pair).await);
+            assert!(is_invalid(&room.refresh(&pair.refresh_token).await));
+        }
+        assert!(room.works(&bystander).await);
+    }
+
+    #[tokio::test]
+    async fn a084_an_access_token_dies_alone() {
+        let room = room();
+        let pair = room.pair().await;
+        room.grants
+            .revoke_token(&pair.access_token, &room.client)
+            .await
+            .unwrap();
+        assert!(!room.works(&pair).await);
+        let next = room.refresh(&pair.refresh_token).await.unwrap();
+        assert!(room.works(&next).await);
+    }
+
+    #[tokio::test]
+    async fn a084_other_clients_and_noise_revoke_nothing() {
+        let room = room();
+        let pair = room.pair().await;
+        let stranger = ClientId("mcp_other".into());
+        for token in [&pair.access_token, &pair.refresh_token] {
+            room.grants.revoke_token(token, &stranger).await.unwrap();
+        }
+        let long = "x".repeat(1 << 20);
+        for noise in ["", "mga_", "mgr_x.y", &pair.refresh_token[..90], &long] {
+            room.grants.revoke_token(noise, &room.client).await.unwrap();
+        }
+        assert!(room.works(&pair).await);
+        assert!(room.refresh(&pair.refresh_token).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a103_revocations_are_heard() {
+        let room = room();
+        let mut news = room.grants.revocations();
+        let pair = room.pair().await;
+        let grant = room.look(&pair).await.unwrap().grant;
+        assert!(news.try_recv().is_err());
+        room.grants
+            .revoke_token(&pair.access_token, &room.client)
+            .await
+            .unwrap();
+        assert_eq!(news.try_recv().unwrap(), grant);
+        room.grants.revoke(&grant).await.unwrap();
+        assert_eq!(news.try_recv().unwrap(), grant);
+    }
+
+    #[tokio::test]
+    async fn a_mark_outlives_everything_but_its_grants_revocation() {
+        let room = room();
+        let (pair, other) = (room.pair().await, room.pair().await);
+        let grant = room.look(&pair).await.unwrap().grant;
+        let marks = room.grants.revocation_marks();
+        let mark = marks.mark_of(&grant);
+        room.refresh(&other.refresh_token).await.unwrap();
+        assert!(marks.is_current(mark));
+        room.grants.revoke(&grant).await.unwrap();
+        assert!(!marks.is_current(mark));
+    }
+
+    #[tokio::test]
+    async fn a019_a_client_has_grants_as_long_as_one_is_refreshed() {
+        let room = room();
+        assert!(!room.grants.has_grants(&room.client).await.unwrap());
+        let mut pair = room.pair().await;
+        for _ in 0..80 {
+            room.clock.advance(Duration::from_hours(24));
+            room.store.sweep().await.unwrap();
+            assert!(room.grants.has_grants(&room.client).await.unwrap());
+            pair = room.refresh(&pair.refresh_token).await.unwrap();
+        }
+        assert!(
+            !room
+                .grants
+                .has_grants(&ClientId("mcp_012".into()))
+                .await
+                .unwrap()
+        );
+        room.clock.advance(LIFETIMES.refresh_token);
+        assert!(!room.grants.has_grants(&room.client).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a019_dead_grants_do_not_hide_a_live_one() {
+        let room = room();
+        for _ in 0..150 {
+            let pair = room.pair().await;
+            let grant = room.look(&pair).await.unwrap().grant;
+            // Without tidying the index up, as after a crash.
+            room.store.delete(&grant_key(&grant)).await.unwrap();
+        }
+        assert!(!room.grants.has_grants(&room.client).await.unwrap());
+        let pair = room.pair().await;
+        assert!(room.grants.has_grants(&room.client).await.unwrap());
+        let grant = room.look(&pair).await.unwrap().grant;
+        room.grants.revoke(&grant).await.unwrap();
+        assert!(!room.grants.has_grants(&room.client).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn revoking_what_is_not_there_is_no_error() {
+        let room = room();
+        room.grants
+            .revoke(&GrantId("AAAAAAAAAAAAAAAAAAAAAA".into()))
+            .await
+            .unwrap();
+        assert!(room.keys("grant/").await.is_empty());
+    }
+}

@@ -246,3 +246,252 @@ fn invalid(description: &'static str) -> OAuthError {
 fn unsupported(description: &'static str) -> OAuthError {
     OAuthError::new(ErrorCode::UnsupportedResponseType, description)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Endpoint;
+    use super::super::fixture::{guard, query};
+    use super::*;
+
+    const LOOPBACK: &str = "http://localhost/callback";
+
+    #[tokio::test]
+    async fn the_page_shows_who_asks_for_what() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK]).await;
+        let answer = running
+            .authorize(&client, &[("scope", "mcp offline_access")])
+            .await;
+        assert_eq!(answer.status, 200);
+        for text in [
+            "Some app",
+            "unverified",
+            "localhost:3118",
+            "https://guard.test/mcp",
+            "Stay connected",
+            "action=\"/.auth/password\"",
+        ] {
+            assert!(answer.body.contains(text), "{text} is missing");
+        }
+        assert!(answer.header("set-cookie").starts_with("__Host-mg-b="));
+    }
+
+    #[tokio::test]
+    async fn a032_nothing_is_sent_to_a_redirect_uri_that_is_not_the_clients() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK, "https://a.test/cb"]).await;
+        for changes in [
+            [("client_id", "mcp_AAAAAAAAAAAAAAAAAAAAAA")],
+            [("client_id", "../grant/x")],
+            [("client_id", "")],
+            [("redirect_uri", "https://evil.test/cb")],
+            [("redirect_uri", "http://127.0.0.1:3118/callback")],
+            [("redirect_uri", "https://a.test/cb/")],
+            [("redirect_uri", "javascript:alert(1)")],
+            [("redirect_uri", "")],
+        ] {
+            let answer = running.authorize(&client, &changes).await;
+            assert_eq!(answer.status, 400, "{changes:?}");
+            assert!(!answer.headers.contains_key("location"));
+            assert!(answer.header("content-type").starts_with("text/html"));
+            assert!(!answer.body.contains("evil") && !answer.body.contains("href"));
+            assert_eq!(answer.header("x-frame-options"), "DENY");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_only_registered_redirect_uri_need_not_be_named() {
+        let running = guard().start();
+        let client = running.client(&["https://only.test/cb"]).await;
+        let answer = running.authorize(&client, &[("redirect_uri", "")]).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.body.contains("only.test"));
+    }
+
+    #[tokio::test]
+    async fn a035_every_repeated_parameter_is_an_error() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK]).await;
+        let good = query(&client, &[("response_mode", "query")]);
+        for name in [
+            "response_type",
+            "response_mode",
+            "code_challenge",
+            "code_challenge_method",
+            "scope",
+            "state",
+            "resource",
+        ] {
+            let target = format!("/authorize?{good}&{name}=x");
+            let answer = running.send(Endpoint::Authorize, &target, &[], "").await;
+            assert_eq!(answer.status, 303, "{name}");
+            let expected = if name == "resource" {
+                "invalid_target"
+            } else {
+                "invalid_request"
+            };
+            assert_eq!(answer.sent("error").unwrap(), expected, "{name}");
+            let state = if name == "state" {
+                None
+            } else {
+                Some("a b&c".to_owned())
+            };
+            assert_eq!(answer.sent("state"), state);
+        }
+        for name in ["client_id", "redirect_uri"] {
+            let target = format!("/authorize?{good}&{name}=x");
+            let answer = running.send(Endpoint::Authorize, &target, &[], "").await;
+            assert_eq!(answer.status, 400, "{name}");
+        }
+        let unknown = format!("/authorize?{good}&prompt=consent&nonce=1&audience=x&audience=y");
+        let answer = running.send(Endpoint::Authorize, &unknown, &[], "").await;
+        assert_eq!(answer.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a035_the_query_is_bounded() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK]).await;
+        let answer = running
+            .authorize(&client, &[("state", &"x".repeat(8 * 1024))])
+            .await;
+        assert_eq!(answer.status, 413);
+        let answer = running
+            .authorize(&client, &[("state", &"x".repeat(7 * 1024))])
+            .await;
+        assert_eq!(answer.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a036_errors_go_by_themselves_to_loopback_and_by_a_link_elsewhere() {
+        let running = guard().start();
+        let client = running
+            .client(&[LOOPBACK, "https://evil.test/cb?x=1"])
+            .await;
+        let bad = ("response_type", "token");
+        let answer = running.authorize(&client, &[bad]).await;
+        assert_eq!(answer.status, 303);
+        assert_eq!(answer.sent("error").unwrap(), "unsupported_response_type");
+        assert_eq!(answer.sent("state").unwrap(), "a b&c");
+        assert_eq!(answer.sent("iss").unwrap(), "https://guard.test");
+        assert_eq!(answer.header("cache-control"), "no-store");
+
+        let elsewhere = [bad, ("redirect_uri", "https://evil.test/cb?x=1")];
+        let answer = running.authorize(&client, &elsewhere).await;
+        assert_eq!(answer.status, 400);
+        assert!(!answer.headers.contains_key("location"));
+        assert!(!answer.body.contains("http-equiv"));
+        assert!(answer.body.contains("Return to evil.test"));
+        assert!(
+            answer
+                .body
+                .contains("cb?x=1&#38;error=unsupported_response_type&#38;")
+        );
+    }
+
+    #[tokio::test]
+    async fn a037_pkce_with_s256_is_required() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK]).await;
+        for changes in [
+            ("code_challenge", ""),
+            ("code_challenge", "short"),
+            (
+                "code_challenge",
+                "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM=",
+            ),
+            ("code_challenge_method", ""),
+            ("code_challenge_method", "plain"),
+            ("code_challenge_method", "s256"),
+        ] {
+            let answer = running.authorize(&client, &[changes]).await;
+            assert_eq!(
+                answer.sent("error").unwrap(),
+                "invalid_request",
+                "{changes:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a038_only_code_in_the_query() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK]).await;
+        for (name, value, error) in [
+            ("response_type", "token", "unsupported_response_type"),
+            ("response_type", "id_token", "unsupported_response_type"),
+            ("response_type", "code token", "unsupported_response_type"),
+            ("response_type", "", "invalid_request"),
+            ("response_mode", "fragment", "invalid_request"),
+            ("response_mode", "form_post", "invalid_request"),
+            ("response_mode", "web_message", "invalid_request"),
+        ] {
+            let answer = running.authorize(&client, &[(name, value)]).await;
+            assert_eq!(answer.sent("error").unwrap(), error, "{name}={value}");
+            assert!(!answer.header("location").contains('#'));
+        }
+    }
+
+    #[tokio::test]
+    async fn a042_parameters_are_never_reflected() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK, "https://a.test/cb"]).await;
+        let evil = "\"><svg onload=1>";
+        for name in [
+            "client_id",
+            "redirect_uri",
+            "state",
+            "scope",
+            "resource",
+            "code_challenge",
+        ] {
+            for redirect_uri in ["https://a.test/cb", "http://localhost:1/callback"] {
+                let changes = [("redirect_uri", redirect_uri), (name, evil)];
+                let answer = running.authorize(&client, &changes).await;
+                assert!(!answer.body.contains("<svg onload"), "{name}");
+                assert!(!answer.header("location").contains('<'), "{name}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a045_a_thousand_pages_leave_no_record_and_one_cookie() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK]).await;
+        let first = running.authorize(&client, &[]).await.page();
+        let target = format!("/authorize?{}", query(&client, &[]));
+        for _ in 0..1000 {
+            let headers = [("cookie", first.cookie.as_str())];
+            let answer = running
+                .send(Endpoint::Authorize, &target, &headers, "")
+                .await;
+            assert_eq!(answer.page().cookie, first.cookie);
+        }
+        let records = running.store.scan("", None, 100).await.unwrap();
+        assert_eq!(records.len(), 1, "the client alone");
+    }
+
+    #[tokio::test]
+    async fn a051_another_resource_is_an_invalid_target() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK]).await;
+        for good in ["", "https://guard.test", "https://Guard.test/mcp/"] {
+            let answer = running.authorize(&client, &[("resource", good)]).await;
+            assert_eq!(answer.status, 200, "{good}");
+        }
+        let answer = running
+            .authorize(&client, &[("resource", "https://guard.test/x")])
+            .await;
+        assert_eq!(answer.sent("error").unwrap(), "invalid_target");
+    }
+
+    #[tokio::test]
+    async fn a_removed_client_and_a_failed_store_look_different() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK]).await;
+        running.store.close().await;
+        let answer = running.authorize(&client, &[]).await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("retry-after"), "5");
+    }
+}

@@ -306,3 +306,168 @@ fn parse(key: &str, record: &Record) -> Result<Client, StoreError> {
         what: error.to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{DAY, Running, VERIFIER, guard};
+    use super::*;
+    use crate::crypto::random;
+    use crate::grant::Redemption;
+
+    fn small(running: &Running) -> Clients {
+        Clients::with_capacity(running.store.clone(), running.clock.clone(), 3)
+    }
+
+    async fn add(clients: &Clients, running: &Running) -> Result<ClientId, AddError> {
+        // A moment apart, so that their order is known.
+        running.clock.advance(Duration::from_millis(1));
+        let client = Client {
+            id: ClientId(format!("mcp_{}", random::id())),
+            auth_method: AuthMethod::None,
+            secret: None,
+            redirect_uris: vec!["http://localhost/callback".into()],
+            name: None,
+            issued_at: running.clock.now(),
+            approved_at: None,
+        };
+        clients.add(&client).await.map(|()| client.id)
+    }
+
+    async fn knows(clients: &Clients, id: &ClientId) -> bool {
+        clients.find(&id.0).await.unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn a008_a_client_that_nobody_approves_is_gone_after_a_day() {
+        let running = guard().start();
+        let clients = small(&running);
+        let id = add(&clients, &running).await.unwrap();
+        running.clock.advance(DAY - Duration::from_secs(1));
+        assert!(knows(&clients, &id).await);
+        running.clock.advance(Duration::from_secs(2));
+        assert!(!knows(&clients, &id).await);
+    }
+
+    #[tokio::test]
+    async fn a008_a_full_table_drops_the_oldest_that_was_never_approved() {
+        let running = guard().start();
+        let clients = small(&running);
+        let first = add(&clients, &running).await.unwrap();
+        let second = add(&clients, &running).await.unwrap();
+        let third = add(&clients, &running).await.unwrap();
+        assert!(clients.approve(&first).await.unwrap());
+        let fourth = add(&clients, &running).await.unwrap();
+        assert!(knows(&clients, &first).await);
+        assert!(!knows(&clients, &second).await);
+        assert!(knows(&clients, &third).await);
+        assert!(knows(&clients, &fourth).await);
+        let records = running.store.scan(PREFIX, None, 100).await.unwrap();
+        assert_eq!(records.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a008_a_table_of_approved_clients_admits_nobody() {
+        let running = guard().start();
+        let clients = small(&running);
+        for _ in 0..3 {
+            let id = add(&clients, &running).await.unwrap();
+            assert!(clients.approve(&id).await.unwrap());
+        }
+        assert!(matches!(add(&clients, &running).await, Err(AddError::Full)));
+        // Those without a grant make room in the end.
+        running.clock.advance(DAY + DAY);
+        clients.sweep(&running.grants).await.unwrap();
+        assert!(add(&clients, &running).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a008_the_count_survives_a_restart() {
+        let running = guard().start();
+        let clients = small(&running);
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            ids.push(add(&clients, &running).await.unwrap());
+        }
+        let restarted = small(&running);
+        add(&restarted, &running).await.unwrap();
+        assert!(!knows(&restarted, &ids[0]).await);
+        assert!(knows(&restarted, &ids[1]).await);
+    }
+
+    #[tokio::test]
+    async fn a008_clients_that_expired_do_not_count() {
+        let running = guard().start();
+        let clients = small(&running);
+        for _ in 0..3 {
+            add(&clients, &running).await.unwrap();
+        }
+        running.clock.advance(DAY + DAY);
+        let kept = add(&clients, &running).await.unwrap();
+        clients.sweep(&running.grants).await.unwrap();
+        add(&clients, &running).await.unwrap();
+        add(&clients, &running).await.unwrap();
+        assert!(knows(&clients, &kept).await);
+    }
+
+    #[tokio::test]
+    async fn a019_a_client_in_use_is_never_dropped() {
+        let running = guard().start();
+        let client = running.client(&["http://localhost/callback"]).await;
+        let page = running.authorize(&client, &[]).await.page();
+        let code = page.allow(&running).await.sent("code").unwrap();
+        let id = ClientId(client.clone());
+        let redemption = Redemption {
+            code: &code,
+            client: &id,
+            redirect_uri: None,
+            code_verifier: Some(VERIFIER),
+            resource: None,
+        };
+        let mut pair = running.grants.redeem(redemption).await.unwrap();
+        for day in 0..89 {
+            running.clock.advance(DAY);
+            running.server.sweep().await;
+            assert!(knows(&running.server.clients, &id).await, "day {day}");
+            pair = running
+                .grants
+                .refresh(&pair.refresh_token, &id, None, None)
+                .await
+                .unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_approved_client_without_grants_goes_after_a_year() {
+        let running = guard().start();
+        let clients = small(&running);
+        let id = add(&clients, &running).await.unwrap();
+        assert!(clients.approve(&id).await.unwrap());
+        running.clock.advance(DAY * 399);
+        clients.sweep(&running.grants).await.unwrap();
+        assert!(knows(&clients, &id).await);
+        running.clock.advance(DAY * 2);
+        clients.sweep(&running.grants).await.unwrap();
+        assert!(!knows(&clients, &id).await);
+    }
+
+    #[tokio::test]
+    async fn an_id_of_another_form_is_never_looked_up() {
+        let running = guard().start();
+        for id in [
+            "",
+            "mcp_",
+            "x",
+            "mcp_../../grant/aaaaaaaaaaaa",
+            "https://a/b",
+        ] {
+            assert!(running.server.clients.find(id).await.unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn approving_a_client_that_is_gone_says_so() {
+        let running = guard().start();
+        let id = ClientId(format!("mcp_{}", random::id()));
+        assert!(!running.server.clients.approve(&id).await.unwrap());
+    }
+}

@@ -192,3 +192,226 @@ fn is_same_origin(headers: &HeaderMap, origins: &Origins) -> bool {
     all("origin", &|origin| origins.is_own(origin))
         && all("sec-fetch-site", &|site| site == "same-origin")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Endpoint;
+    use super::super::fixture::{PASSWORD, Page, Running, VERIFIER, form, guard, query};
+    use crate::grant::{ClientId, Redemption};
+
+    use super::*;
+
+    const LOOPBACK: &str = "http://localhost/callback";
+    const SENT: &str = "http://localhost:3118/callback";
+
+    async fn page(running: &Running) -> (String, Page) {
+        let client = running.client(&[LOOPBACK]).await;
+        let page = running.authorize(&client, &[]).await.page();
+        (client, page)
+    }
+
+    /// Whether a code is good.
+    async fn redeems(running: &Running, client: &str, code: &str) -> bool {
+        let redemption = Redemption {
+            code,
+            client: &ClientId(client.to_owned()),
+            redirect_uri: Some(SENT),
+            code_verifier: Some(VERIFIER),
+            resource: None,
+        };
+        running.grants.redeem(redemption).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn the_right_password_yields_a_code_that_redeems() {
+        let running = guard().start();
+        let (client, page) = page(&running).await;
+        let answer = page.allow(&running).await;
+        assert_eq!(answer.status, 303, "{}", answer.body);
+        assert!(
+            answer
+                .header("location")
+                .starts_with("http://localhost:3118/callback?code=mgc_")
+        );
+        assert_eq!(answer.sent("state").unwrap(), "a b&c");
+        assert_eq!(answer.sent("iss").unwrap(), "https://guard.test");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert!(redeems(&running, &client, &answer.sent("code").unwrap()).await);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_shows_the_page_again() {
+        let mut two = guard();
+        two.users = vec!["owner", "ann"];
+        let running = two.start();
+        let (_, page) = page(&running).await;
+        let answer = page.submit(&running, "allow", "wrong", &[]).await;
+        assert_eq!(answer.status, 403);
+        assert!(answer.body.contains("role=\"alert\""));
+        assert!(answer.body.contains("value=\"owner\""), "the name is kept");
+        assert!(answer.body.contains(&page.sealed), "the request is kept");
+        assert!(!answer.body.contains("wrong\""), "the password is not");
+        assert_eq!(page.allow(&running).await.status, 303);
+    }
+
+    #[tokio::test]
+    async fn a032_a036_cancelling_tells_the_client() {
+        let running = guard().start();
+        let (_, page) = page(&running).await;
+        let body = form(&[("request", &page.sealed), ("decision", "cancel")]);
+        let headers = [("cookie", page.cookie.as_str())];
+        let answer = running
+            .send(Endpoint::Continue, "/.auth/continue", &headers, body)
+            .await;
+        assert_eq!(answer.status, 303);
+        assert_eq!(answer.sent("error").unwrap(), "access_denied");
+        assert_eq!(answer.sent("iss").unwrap(), "https://guard.test");
+
+        let client = running.client(&["https://a.test/cb"]).await;
+        let changes = [("redirect_uri", "https://a.test/cb")];
+        let page = running.authorize(&client, &changes).await.page();
+        let answer = page.submit(&running, "cancel", "", &[]).await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.body.contains("Return to a.test"));
+        assert!(!answer.headers.contains_key("location"));
+    }
+
+    #[tokio::test]
+    async fn a033_forms_from_elsewhere_count_for_nothing() {
+        let running = guard().start();
+        let (_, page) = page(&running).await;
+        let other = running
+            .authorize(&running.client(&[LOOPBACK]).await, &[])
+            .await
+            .page();
+        for headers in [
+            [("origin", "https://evil.test")],
+            [("origin", "null")],
+            [("origin", "http://guard.test")],
+            [("sec-fetch-site", "cross-site")],
+            [("sec-fetch-site", "same-site")],
+            [("sec-fetch-site", "none")],
+        ] {
+            let answer = page.submit(&running, "allow", PASSWORD, &headers).await;
+            assert_eq!(answer.status, 403, "{headers:?}");
+            assert!(!answer.headers.contains_key("location"));
+        }
+        let foreign = Page {
+            cookie: other.cookie,
+            ..page.clone()
+        };
+        assert_eq!(foreign.allow(&running).await.status, 400);
+        let none = Page {
+            cookie: String::new(),
+            ..page.clone()
+        };
+        assert_eq!(none.allow(&running).await.status, 403);
+        let altered = Page {
+            sealed: page.sealed.replacen('A', "B", 1) + "A",
+            ..page.clone()
+        };
+        assert_eq!(altered.allow(&running).await.status, 400);
+        assert_eq!(page.allow(&running).await.status, 303);
+    }
+
+    #[tokio::test]
+    async fn a043_an_app_is_reached_from_a_page_of_ours() {
+        let running = guard().start();
+        let uri = "cursor://anysphere.cursor-mcp/oauth/callback";
+        let client = running.client(&[uri]).await;
+        let page = running
+            .authorize(&client, &[("redirect_uri", uri)])
+            .await
+            .page();
+        let answer = page.allow(&running).await;
+        assert_eq!(answer.status, 200);
+        assert!(!answer.headers.contains_key("location"));
+        assert!(answer.body.contains("http-equiv=\"refresh\""));
+        assert!(
+            answer
+                .body
+                .contains("href=\"cursor://anysphere.cursor-mcp/oauth/callback?code=mgc_")
+        );
+        assert!(answer.body.contains("Return to Some app"));
+    }
+
+    #[tokio::test]
+    async fn a044_two_tabs_each_get_their_own_code() {
+        let running = guard().start();
+        let (client, first) = page(&running).await;
+        let target = format!("/authorize?{}", query(&client, &[]));
+        let headers = [("cookie", first.cookie.as_str())];
+        let second = running
+            .send(Endpoint::Authorize, &target, &headers, "")
+            .await
+            .page();
+        let second = second.allow(&running).await.sent("code").unwrap();
+        let first = first.allow(&running).await.sent("code").unwrap();
+        assert_ne!(first, second);
+        assert!(redeems(&running, &client, &first).await);
+        assert!(redeems(&running, &client, &second).await);
+    }
+
+    #[tokio::test]
+    async fn a047_a_sign_in_is_not_remembered() {
+        let running = guard().start();
+        let (client, first) = page(&running).await;
+        let answer = first.allow(&running).await;
+        assert_eq!(answer.status, 303);
+        assert!(!answer.headers.contains_key("set-cookie"));
+        let again = running.authorize(&client, &[]).await;
+        assert_eq!(again.status, 200);
+        assert!(again.body.contains("type=\"password\""));
+    }
+
+    #[tokio::test]
+    async fn a_page_expires_after_ten_minutes() {
+        let running = guard().start();
+        let (_, page) = page(&running).await;
+        running.clock.advance(Duration::from_secs(599));
+        assert_eq!(page.allow(&running).await.status, 303);
+        running.clock.advance(Duration::from_secs(2));
+        let answer = page.allow(&running).await;
+        assert_eq!(answer.status, 400);
+        assert!(answer.body.contains("expired"));
+    }
+
+    #[tokio::test]
+    async fn allow_belongs_to_a_way_to_sign_in() {
+        let running = guard().start();
+        let (_, page) = page(&running).await;
+        let body = form(&[("request", &page.sealed), ("decision", "allow")]);
+        let headers = [("cookie", page.cookie.as_str())];
+        let answer = running
+            .send(Endpoint::Continue, "/.auth/continue", &headers, body)
+            .await;
+        assert_eq!(answer.status, 400);
+    }
+
+    #[tokio::test]
+    async fn trouble_of_the_store_is_a_page_that_says_so() {
+        let running = guard().start();
+        let (_, page) = page(&running).await;
+        running.store.close().await;
+        let answer = page.allow(&running).await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.header("retry-after"), "5");
+        assert!(answer.header("content-type").starts_with("text/html"));
+    }
+
+    #[tokio::test]
+    async fn a068_too_many_attempts_are_told_to_wait() {
+        let running = guard().start();
+        let (_, page) = page(&running).await;
+        let mut last = page.submit(&running, "allow", "wrong", &[]).await;
+        for _ in 0..50 {
+            if last.status == 429 {
+                break;
+            }
+            last = page.submit(&running, "allow", "wrong", &[]).await;
+        }
+        assert_eq!(last.status, 429);
+        assert!(last.header("retry-after").parse::<u64>().unwrap() >= 1);
+        assert!(last.body.contains("Too many attempts"));
+    }
+}

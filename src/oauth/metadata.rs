@@ -51,3 +51,59 @@ fn document(settings: &Settings) -> Value {
     }
     document
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Endpoint;
+    use super::super::fixture::guard;
+    use super::*;
+
+    #[tokio::test]
+    async fn a001_a002_the_document_is_exactly_what_is_so() {
+        let running = guard().start();
+        let headers = [("host", "evil.test"), ("x-forwarded-host", "evil.test")];
+        let target = "/.well-known/oauth-authorization-server";
+        let answer = running.send(Endpoint::Metadata, target, &headers, "").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("cache-control"), "public, max-age=300");
+        let expected = json!({
+            "issuer": "https://guard.test",
+            "authorization_endpoint": "https://guard.test/authorize",
+            "token_endpoint": "https://guard.test/token",
+            "registration_endpoint": "https://guard.test/register",
+            "revocation_endpoint": "https://guard.test/revoke",
+            "scopes_supported": ["mcp", "offline_access"],
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "code_challenge_methods_supported": ["S256"],
+            "token_endpoint_auth_methods_supported":
+                ["none", "client_secret_basic", "client_secret_post"],
+            "revocation_endpoint_auth_methods_supported":
+                ["none", "client_secret_basic", "client_secret_post"],
+            "authorization_response_iss_parameter_supported": true,
+            "client_id_metadata_document_supported": false,
+        });
+        assert_eq!(answer.json(), expected);
+    }
+
+    #[tokio::test]
+    async fn a003_the_issuer_is_the_external_url_without_a_trailing_slash() {
+        let mut deep = guard();
+        deep.external_url = "https://guard.test:8443/team/";
+        let document = document(&deep.start().server.settings);
+        assert_eq!(document["issuer"], "https://guard.test:8443/team");
+        assert_eq!(
+            document["token_endpoint"],
+            "https://guard.test:8443/team/token"
+        );
+    }
+
+    #[tokio::test]
+    async fn registration_is_not_advertised_when_it_is_off() {
+        let mut off = guard();
+        off.registration = RegistrationPolicy::Off;
+        let document = document(&off.start().server.settings);
+        assert!(document.get("registration_endpoint").is_none());
+    }
+}

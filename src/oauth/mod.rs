@@ -8,6 +8,8 @@ mod client;
 mod client_authentication;
 mod consent;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod metadata;
 mod problem;
 mod redirect_uri;
