@@ -84,7 +84,7 @@ impl Store {
         }
     }
 
-    /// Opens or creates the SQLite store in `directory` (0700, files 0600), and locks it against
+    /// Opens or creates the `SQLite` store in `directory` (0700, files 0600), and locks it against
     /// a second guard.
     pub fn sqlite(directory: &Path, clock: Clock) -> Result<Self, OpenError> {
         let sqlite = Sqlite::open(directory, clock)?;

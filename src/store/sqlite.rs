@@ -1,4 +1,4 @@
-//! The store on disk: SQLite in write-ahead-log mode, synced at every commit, in a directory that
+//! The store on disk: `SQLite` in write-ahead-log mode, synced at every commit, in a directory that
 //! is ours alone. One connection writes, another reads; each lives on its own thread
 //! ([`super::worker`]).
 //!
@@ -358,12 +358,14 @@ fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(path)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", require_wal)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // After a burst of writes the log shrinks back to 16 MiB.
-    connection.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
+    // The log is copied into the database at every MiB, so that on a small disk it is not the log
+    // that fills it; after a burst it shrinks back to 4 MiB.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 256, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", 4 << 20, |_| Ok(()))?;
     Ok(connection)
 }
 
-/// SQLite stays with another mode where the file system cannot do this one, and does not complain.
+/// `SQLite` stays with another mode where the file system cannot do this one, and does not complain.
 fn require_wal(row: &Row<'_>) -> rusqlite::Result<()> {
     let mode: String = row.get(0)?;
     if mode == "wal" {
