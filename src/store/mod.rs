@@ -31,6 +31,7 @@
 mod contract;
 mod directory;
 mod memory;
+mod schema;
 mod sqlite;
 mod worker;
 
