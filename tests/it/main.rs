@@ -1,0 +1,3 @@
+//! The guard from the outside, with real processes.
+
+mod children;
