@@ -72,10 +72,16 @@ pub(super) async fn tend<C: Client>(
     }
 }
 
+/// Why a child's output is read no further.
+enum Silence {
+    Closed,
+    TooMuchGarbage,
+}
+
 /// Waits for whatever ends it first, and says why.
 async fn run<C: Client>(
     process: &mut Supervised,
-    reader: &mut Task<&'static str>,
+    reader: &mut Task<Silence>,
     wire: &Wire<C>,
     terms: Terms,
 ) -> (Fate, String) {
@@ -89,12 +95,14 @@ async fn run<C: Client>(
         stop = wire.stopped(terms.idle_timeout) => {
             (Fate::Stopped(stop), stop.why().to_owned())
         }
-        fault = &mut reader.0 => {
+        silence = &mut reader.0 => {
+            if matches!(silence, Ok(Silence::TooMuchGarbage)) {
+                return (Fate::Exited(None), "the server process wrote too much that is no message".into());
+            }
             let exit = timeout(EXIT_FOLLOWS, process.wait()).await;
             let status = exit.ok().and_then(Result::ok);
-            let fault = || fault.unwrap_or("its output could not be read");
-            let why = status.map_or_else(|| fault().to_owned(), |status| describe(Some(status)));
-            (Fate::Exited(status), why)
+            let closed = || "the server process closed its output".into();
+            (Fate::Exited(status), status.map_or_else(closed, |status| describe(Some(status))))
         }
     }
 }
@@ -135,20 +143,20 @@ async fn put_down(process: &mut Supervised, grace: Duration) {
     process.ends_within(MARGIN).await;
 }
 
-/// Everything that one read brought is handed on before the next read. Says why it ended.
+/// Everything that one read brought is handed on before the next read.
 async fn read<C: Client>(
     mut stdout: impl AsyncRead + Unpin,
     wire: Arc<Wire<C>>,
     number: u64,
-) -> &'static str {
+) -> Silence {
     let mut output = Output::new(number);
     loop {
         match stdout.read_buf(output.buffer()).await {
-            Ok(0) | Err(_) => return "the server process closed its output",
+            Ok(0) | Err(_) => return Silence::Closed,
             Ok(_) => {}
         }
         if !output.hand_on(|message| wire.incoming(message)) {
-            return "the server process wrote too much that is no message";
+            return Silence::TooMuchGarbage;
         }
     }
 }
