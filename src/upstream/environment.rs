@@ -134,7 +134,9 @@ fn parts(value: &str) -> impl Iterator<Item = Part<'_>> {
         if rest.is_empty() {
             return None;
         }
-        if let Some((name, behind)) = rest.strip_prefix(OPEN).and_then(|rest| rest.split_once('}'))
+        if let Some((name, behind)) = rest
+            .strip_prefix(OPEN)
+            .and_then(|rest| rest.split_once('}'))
         {
             rest = behind;
             return Some(Part::User(name));
