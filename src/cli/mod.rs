@@ -18,6 +18,7 @@ use crate::config::{self, ConfigError, Invocation, Surroundings};
 
 /// The guard, or what it does, failed while running.
 const FAILED: u8 = 1;
+const REFUSED: u8 = 78;
 
 /// Does what the command line (without the program's name) asks for. 0 done, 1 failed while
 /// running, 64 wrong usage, 78 configuration refused.

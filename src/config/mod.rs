@@ -83,22 +83,6 @@ pub enum StoreSettings {
     Memory,
 }
 
-/// Where the guard listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    Tcp(std::net::SocketAddr),
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
 /// What is logged, and in what shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogSettings {

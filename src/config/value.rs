@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
-use super::Address;
+use crate::listener::{Address, AddressError};
 
 /// No configured time is longer than this.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
@@ -81,17 +81,7 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
 
 /// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` is not: names resolve differently tomorrow.
 pub(super) fn address(text: &str) -> Result<Address, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return match path {
-            "" => Err("write the socket's path: `unix:/run/mcp-guard.sock`".into()),
-            path => Ok(Address::Unix(PathBuf::from(path))),
-        };
-    }
-    text.parse::<SocketAddr>().map(Address::Tcp).map_err(|_| {
-        "write an address and a port, `127.0.0.1:8080`, `0.0.0.0:8080` or `[::1]:8080`, \
-         or `unix:PATH`"
-            .into()
-    })
+    text.parse().map_err(|error: AddressError| error.to_string())
 }
 
 /// `10.0.0.0/8`, or a single address.

@@ -53,14 +53,21 @@ fn explain(cause: &io::Error) -> String {
 
 /// Binds every address.
 pub fn bind(settings: &Settings) -> Result<Bound, BindError> {
-    let sockets = settings.addresses.iter().map(|address| {
+    let required = settings.addresses.iter().map(|address| {
         Socket::bind(address).map_err(|cause| BindError {
             address: address.clone(),
             cause,
         })
     });
+    let mut sockets = required.collect::<Result<Vec<_>, _>>()?;
+    for address in &settings.if_possible {
+        match Socket::bind(address) {
+            Ok(socket) => sockets.push(socket),
+            Err(cause) => tracing::debug!(%address, %cause, "not listening there"),
+        }
+    }
     Ok(Bound {
-        sockets: sockets.collect::<Result<_, _>>()?,
+        sockets,
         settings: settings.clone(),
     })
 }

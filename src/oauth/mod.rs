@@ -113,7 +113,8 @@ impl AuthorizationServer {
             Endpoint::Authorize => self.authorize(request).await,
             Endpoint::Continue => self.proceed(request).await,
             Endpoint::Password => self.password(request).await,
-            Endpoint::Token | Endpoint::Revoke => todo!(),
+            Endpoint::Token => self.token(request).await,
+            Endpoint::Revoke => self.revoke(request).await,
         }
     }
 
