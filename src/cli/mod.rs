@@ -59,14 +59,13 @@ fn say(text: &dyn Display) {
 
 /// `error: …`, then its causes, then `hint: …`.
 fn complain(error: &dyn Display, causes: &[String], hint: Option<&str>) {
-    let mut text = format!("error: {error}\n");
+    tell(&format!("error: {error}\n"));
     for cause in causes {
-        text.push_str(&format!("  because: {cause}\n"));
+        tell(&format!("  because: {cause}\n"));
     }
     if let Some(hint) = hint {
-        text.push_str(&format!("hint: {hint}\n"));
+        tell(&format!("hint: {hint}\n"));
     }
-    tell(&text);
 }
 
 fn warn(warnings: &[String]) {

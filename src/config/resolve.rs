@@ -70,11 +70,11 @@ fn limits(raw: &RawConfig) -> Result<Limits, ConfigError> {
 fn lifetimes(raw: &RawConfig) -> Result<Lifetimes, ConfigError> {
     Ok(Lifetimes {
         // RFC 6749 §4.1.2: a maximum of ten minutes is recommended.
-        code: raw.time_up_to("code-ttl", Duration::from_secs(600))?,
+        code: raw.time_up_to("code-ttl", Duration::from_mins(10))?,
         access_token: raw.time("access-token-ttl")?,
         refresh_token: raw.time("refresh-token-ttl")?,
         grant: raw.time("grant-ttl")?,
-        refresh_grace: raw.duration_up_to("refresh-grace", Duration::from_secs(600))?,
+        refresh_grace: raw.duration_up_to("refresh-grace", Duration::from_mins(10))?,
     })
 }
 
