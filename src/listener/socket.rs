@@ -246,7 +246,7 @@ mod tests {
         // std leaves the file behind, as a killed process does.
         drop(UnixListener::bind(&path).unwrap());
         let live = bind_one(Address::Unix(path.clone())).unwrap();
-        let error = bind_one(Address::Unix(path.clone())).err().unwrap();
+        let error = bind_one(Address::Unix(path)).err().unwrap();
         assert_eq!(error.cause.kind(), io::ErrorKind::AddrInUse);
         drop(live);
     }
