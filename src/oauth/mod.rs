@@ -19,6 +19,8 @@ mod scope;
 mod strict_json;
 mod target;
 mod token;
+#[cfg(test)]
+mod token_client;
 
 use std::sync::Arc;
 
@@ -113,7 +115,8 @@ impl AuthorizationServer {
             Endpoint::Authorize => self.authorize(request).await,
             Endpoint::Continue => self.proceed(request).await,
             Endpoint::Password => self.password(request).await,
-            Endpoint::Token | Endpoint::Revoke => todo!(),
+            Endpoint::Token => self.token(request).await,
+            Endpoint::Revoke => self.revoke(request).await,
         }
     }
 
