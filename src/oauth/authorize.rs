@@ -55,7 +55,7 @@ impl AuthorizationServer {
     async fn try_authorize(&self, request: &Inbound) -> Result<Reply, Problem> {
         let query = request.query().unwrap_or_default();
         if query.len() > MAX_QUERY {
-            return Err(Problem::TooLarge);
+            return Err(Problem::QueryTooLong);
         }
         let form = Form::parse(query.as_bytes()).map_err(|_| Problem::Malformed)?;
         let client = self.known_client(&form).await?;
@@ -355,7 +355,7 @@ mod tests {
         let answer = running
             .authorize(&client, &[("state", &"x".repeat(8 * 1024))])
             .await;
-        assert_eq!(answer.status, 413);
+        assert_eq!(answer.status, 414);
         let answer = running
             .authorize(&client, &[("state", &"x".repeat(7 * 1024))])
             .await;
