@@ -16,7 +16,7 @@ mod refresh_token;
 mod revocation;
 mod rotation;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use pkce::CodeChallenge;
 pub use revocation::{Mark, Revocations};

@@ -13,12 +13,12 @@ use crate::crypto::{Keyring, TokenHash};
 use crate::identity::{Identity, Subject};
 use crate::store::Store;
 
-pub(super) const RESOURCE: &str = "https://guard.test/mcp";
-pub(super) const REDIRECT: &str = "http://127.0.0.1:1234/cb";
-pub(super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(crate) const RESOURCE: &str = "https://guard.test/mcp";
+pub(crate) const REDIRECT: &str = "http://127.0.0.1:1234/cb";
+pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
-pub(super) const LIFETIMES: Lifetimes = Lifetimes {
+pub(crate) const LIFETIMES: Lifetimes = Lifetimes {
     code: Duration::from_secs(60),
     access_token: Duration::from_hours(1),
     refresh_token: Duration::from_hours(30 * 24),
@@ -26,22 +26,22 @@ pub(super) const LIFETIMES: Lifetimes = Lifetimes {
     refresh_grace: Duration::from_secs(120),
 };
 
-pub(super) const PAST_GRACE: Duration = Duration::from_secs(121);
+pub(crate) const PAST_GRACE: Duration = Duration::from_secs(121);
 
 #[derive(Clone)]
-pub(super) struct Room {
-    pub(super) grants: Grants,
-    pub(super) store: Store,
-    pub(super) clock: Clock,
-    pub(super) client: ClientId,
-    pub(super) resource: ResourceUri,
+pub(crate) struct Room {
+    pub(crate) grants: Grants,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) client: ClientId,
+    pub(crate) resource: ResourceUri,
 }
 
-pub(super) fn room() -> Room {
+pub(crate) fn room() -> Room {
     room_with(LIFETIMES)
 }
 
-pub(super) fn room_with(lifetimes: Lifetimes) -> Room {
+pub(crate) fn room_with(lifetimes: Lifetimes) -> Room {
     let clock = Clock::system();
     let store = Store::memory(clock.clone());
     let keyring = Keyring::ephemeral();
@@ -55,7 +55,7 @@ pub(super) fn room_with(lifetimes: Lifetimes) -> Room {
 }
 
 impl Room {
-    pub(super) fn approval(&self) -> Approval {
+    pub(crate) fn approval(&self) -> Approval {
         Approval {
             identity: Identity {
                 subject: Subject::local("owner"),
@@ -71,12 +71,12 @@ impl Room {
         }
     }
 
-    pub(super) async fn code(&self) -> String {
+    pub(crate) async fn code(&self) -> String {
         self.grants.issue_code(self.approval()).await.unwrap()
     }
 
     /// A redemption in which nothing is wrong.
-    pub(super) fn redemption<'a>(&'a self, code: &'a str) -> Redemption<'a> {
+    pub(crate) fn redemption<'a>(&'a self, code: &'a str) -> Redemption<'a> {
         Redemption {
             code,
             client: &self.client,
@@ -86,42 +86,42 @@ impl Room {
         }
     }
 
-    pub(super) async fn redeem(&self, code: &str) -> Result<TokenPair, GrantError> {
+    pub(crate) async fn redeem(&self, code: &str) -> Result<TokenPair, GrantError> {
         self.grants.redeem(self.redemption(code)).await
     }
 
     /// A grant's first pair.
-    pub(super) async fn pair(&self) -> TokenPair {
+    pub(crate) async fn pair(&self) -> TokenPair {
         self.redeem(&self.code().await).await.unwrap()
     }
 
-    pub(super) async fn refresh(&self, token: &str) -> Result<TokenPair, GrantError> {
+    pub(crate) async fn refresh(&self, token: &str) -> Result<TokenPair, GrantError> {
         self.grants.refresh(token, &self.client, None, None).await
     }
 
     /// What the resource makes of a pair's access token; a use of it, too.
-    pub(super) async fn look(&self, pair: &TokenPair) -> Option<AccessToken> {
+    pub(crate) async fn look(&self, pair: &TokenPair) -> Option<AccessToken> {
         let hash = TokenHash::of(&pair.access_token);
         self.grants.access_token(hash).await.unwrap()
     }
 
-    pub(super) async fn works(&self, pair: &TokenPair) -> bool {
+    pub(crate) async fn works(&self, pair: &TokenPair) -> bool {
         self.look(pair).await.is_some()
     }
 
     /// Every key in the store that starts with `prefix`.
-    pub(super) async fn keys(&self, prefix: &str) -> Vec<String> {
+    pub(crate) async fn keys(&self, prefix: &str) -> Vec<String> {
         let all = self.store.scan(prefix, None, 1000).await.unwrap();
         all.into_iter().map(|(key, _)| key).collect()
     }
 }
 
-pub(super) fn is_invalid<T>(result: &Result<T, GrantError>) -> bool {
+pub(crate) fn is_invalid<T>(result: &Result<T, GrantError>) -> bool {
     matches!(result, Err(GrantError::Invalid(_)))
 }
 
 /// Runs a future on each of `count` threads, as the guard's workers would, all started at once.
-pub(super) fn in_parallel<T: Send>(count: usize, run: impl AsyncFn() -> T + Sync) -> Vec<T> {
+pub(crate) fn in_parallel<T: Send>(count: usize, run: impl AsyncFn() -> T + Sync) -> Vec<T> {
     let gate = Barrier::new(count);
     let worker = || {
         let runtime = tokio::runtime::Builder::new_current_thread()

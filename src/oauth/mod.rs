@@ -19,6 +19,8 @@ mod scope;
 mod strict_json;
 mod target;
 mod token;
+#[cfg(test)]
+mod token_client;
 
 use std::sync::Arc;
 

@@ -29,16 +29,16 @@ pub(super) fn token<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<&
     str::from_utf8(token).map_err(|_| Denied::InvalidToken)
 }
 
-/// What follows `Bearer`; `None` for another scheme, which is no credential here (D-44).
+/// What follows `Bearer` and its spaces; `None` for another scheme, which is no credential here
+/// (D-44).
 fn credentials(value: &[u8]) -> Option<&[u8]> {
-    let end = value
-        .iter()
-        .position(|&byte| byte == b' ')
-        .unwrap_or(value.len());
-    let (scheme, token) = value.split_at(end);
-    scheme
-        .eq_ignore_ascii_case(b"bearer")
-        .then(|| token.trim_ascii_start())
+    let mut words = value.splitn(2, |&byte| byte == b' ');
+    let scheme = words.next()?;
+    let mut token = words.next().unwrap_or_default();
+    while let Some(rest) = token.strip_prefix(b" ") {
+        token = rest;
+    }
+    scheme.eq_ignore_ascii_case(b"bearer").then_some(token)
 }
 
 /// Whether a query has an `access_token` parameter, however it is written.
@@ -98,6 +98,7 @@ mod tests {
             format!("Bearer {TOKEN} {TOKEN}"),
             format!("Bearer \"{TOKEN}\""),
             format!("Bearer\t{TOKEN}"),
+            format!("Bearer \t{TOKEN}"),
             format!("Bearer token={TOKEN}"),
         ] {
             assert!(parse(&value).is_err(), "{value}");

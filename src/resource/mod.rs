@@ -190,3 +190,182 @@ impl From<AccessToken> for Principal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{AUTHORIZATION, HeaderValue};
+
+    use super::*;
+    use crate::crypto::Keyring;
+    use crate::grant::TokenPair;
+    use crate::grant::testing::{LIFETIMES, RESOURCE, Room, in_parallel, room};
+
+    fn guarded(room: &Room, external: &str) -> Arc<ProtectedResource> {
+        let external = ExternalUrl::parse(external).unwrap();
+        ProtectedResource::new(external, "/mcp", room.grants.clone(), room.clock.clone())
+    }
+
+    fn headers(pair: &TokenPair) -> HeaderMap {
+        let value = format!("Bearer {}", pair.access_token);
+        HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(&value).unwrap())])
+    }
+
+    async fn ask(resource: &ProtectedResource, pair: &TokenPair) -> Result<Arc<Principal>, Denied> {
+        resource.authenticate(&headers(pair), None).await
+    }
+
+    #[tokio::test]
+    async fn a_token_is_its_principal() {
+        let room = room();
+        let resource = guarded(&room, "https://guard.test");
+        let principal = ask(&resource, &room.pair().await).await.unwrap();
+        assert_eq!(*principal.identity, room.approval().identity);
+        assert_eq!(principal.client, room.client);
+        assert_eq!(principal.resource.0, RESOURCE);
+        assert_eq!(resource.uri().0, RESOURCE);
+    }
+
+    #[tokio::test]
+    async fn a_known_token_is_not_looked_up_again() {
+        let room = room();
+        let resource = guarded(&room, "https://guard.test");
+        let pair = room.pair().await;
+        let first = ask(&resource, &pair).await.unwrap();
+        room.store.close().await;
+        assert!(Arc::ptr_eq(&ask(&resource, &pair).await.unwrap(), &first));
+    }
+
+    #[tokio::test]
+    async fn r04_trouble_with_the_store_is_unavailable_and_never_a_bad_token() {
+        let room = room();
+        let resource = guarded(&room, "https://guard.test");
+        let pair = room.pair().await;
+        room.store.close().await;
+        assert_eq!(
+            ask(&resource, &pair).await.unwrap_err(),
+            Denied::Unavailable
+        );
+    }
+
+    #[tokio::test]
+    async fn a087_no_token_is_told_from_a_bad_one() {
+        let resource = guarded(&room(), "https://guard.test");
+        let none = resource.authenticate(&HeaderMap::new(), None).await;
+        assert_eq!(none.unwrap_err(), Denied::NoToken);
+    }
+
+    #[tokio::test]
+    async fn a088_a_cached_token_ends_at_its_expiry() {
+        let room = room();
+        let resource = guarded(&room, "https://guard.test");
+        let pair = room.pair().await;
+        ask(&resource, &pair).await.unwrap();
+        room.clock.advance(LIFETIMES.access_token);
+        assert_eq!(
+            ask(&resource, &pair).await.unwrap_err(),
+            Denied::InvalidToken
+        );
+    }
+
+    #[tokio::test]
+    async fn a088_a_local_revocation_counts_at_once_and_for_its_grant_only() {
+        let room = room();
+        let resource = guarded(&room, "https://guard.test");
+        let (pair, other) = (room.pair().await, room.pair().await);
+        let grant = ask(&resource, &pair).await.unwrap().grant.clone();
+        ask(&resource, &other).await.unwrap();
+        room.grants.revoke(&grant).await.unwrap();
+        assert_eq!(
+            ask(&resource, &pair).await.unwrap_err(),
+            Denied::InvalidToken
+        );
+        assert!(ask(&resource, &other).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a088_a_single_revoked_access_token_counts_at_once() {
+        let room = room();
+        let resource = guarded(&room, "https://guard.test");
+        let pair = room.pair().await;
+        ask(&resource, &pair).await.unwrap();
+        let revoked = room.grants.revoke_token(&pair.access_token, &room.client);
+        revoked.await.unwrap();
+        assert_eq!(
+            ask(&resource, &pair).await.unwrap_err(),
+            Denied::InvalidToken
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a088_a_revocation_by_another_guard_counts_within_five_seconds() {
+        let room = room();
+        let resource = guarded(&room, "https://guard.test");
+        let pair = room.pair().await;
+        let grant = ask(&resource, &pair).await.unwrap().grant.clone();
+        let replica = Grants::new(
+            room.store.clone(),
+            Keyring::ephemeral(),
+            room.clock.clone(),
+            LIFETIMES,
+        );
+        replica.revoke(&grant).await.unwrap();
+        tokio::time::advance(REMEMBERED).await;
+        assert_eq!(
+            ask(&resource, &pair).await.unwrap_err(),
+            Denied::InvalidToken
+        );
+    }
+
+    #[tokio::test]
+    async fn a088_no_lookup_in_flight_outlives_a_revocation() {
+        let room = room();
+        let resource = guarded(&room, "https://guard.test");
+        for _ in 0..50 {
+            let pair = room.pair().await;
+            let grant = room.look(&pair).await.unwrap().grant;
+            let late = in_parallel(4, async || {
+                let before = ask(&resource, &pair).await;
+                room.grants.revoke(&grant).await.unwrap();
+                let after = ask(&resource, &pair).await;
+                assert!(before.is_ok() || before.unwrap_err() == Denied::InvalidToken);
+                after
+            });
+            for answer in late {
+                assert_eq!(answer.unwrap_err(), Denied::InvalidToken);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a089_a_token_of_another_resource_is_refused() {
+        let room = room();
+        let pair = room.pair().await;
+        for elsewhere in [
+            "https://other.test",
+            "https://guard.test/team",
+            "http://guard.test",
+        ] {
+            let resource = guarded(&room, elsewhere);
+            assert_eq!(
+                ask(&resource, &pair).await.unwrap_err(),
+                Denied::InvalidToken
+            );
+        }
+        assert!(
+            ask(&guarded(&room, "https://guard.test"), &pair)
+                .await
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a003_the_challenge_points_to_the_path_inserted_document() {
+        let resource = guarded(&room(), "https://guard.test:8443/team");
+        let reply = resource.refuse(Denied::NoToken, None);
+        assert_eq!(
+            reply.headers()["www-authenticate"],
+            "Bearer resource_metadata=\"https://guard.test:8443/.well-known/\
+             oauth-protected-resource/team/mcp\", scope=\"mcp\""
+        );
+    }
+}
