@@ -29,7 +29,7 @@ use super::{AuthorizationServer, Settings, scope, target};
 /// The longest query, in bytes.
 const MAX_QUERY: usize = 8 * 1024;
 /// How long a consent page may be answered.
-const PAGE_LIFETIME: Duration = Duration::from_secs(600);
+const PAGE_LIFETIME: Duration = Duration::from_mins(10);
 
 /// A request that was found good and waits for a person. This is what the page carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,9 +108,10 @@ impl AuthorizationServer {
             .iter()
             .filter_map(|text| RedirectUri::parse(text).ok())
             .any(|known| known.covers(&asked) && known.is_allowed_by(allowed));
-        match covered {
-            true => Ok(asked),
-            false => Err(Problem::ForeignRedirectUri),
+        if covered {
+            Ok(asked)
+        } else {
+            Err(Problem::ForeignRedirectUri)
         }
     }
 
@@ -251,7 +252,6 @@ fn unsupported(description: &'static str) -> OAuthError {
 mod tests {
     use super::super::Endpoint;
     use super::super::fixture::{guard, query};
-    use super::*;
 
     const LOOPBACK: &str = "http://localhost/callback";
 

@@ -104,12 +104,13 @@ impl AuthorizationServer {
                 let presented = request.header(AUTHORIZATION.as_str()).and_then(bearer);
                 // Comparing digests tells nothing about the token by its timing (A-083).
                 let expected = TokenHash::of(expected.expose_secret());
-                match presented.map(TokenHash::of) == Some(expected) {
-                    true => Ok(()),
-                    false => Err(OAuthError::new(
+                if presented.map(TokenHash::of) == Some(expected) {
+                    Ok(())
+                } else {
+                    Err(OAuthError::new(
                         ErrorCode::InvalidToken,
                         "registration needs the operator's initial access token",
-                    )),
+                    ))
                 }
             }
         }
@@ -268,9 +269,10 @@ fn auth_method(members: &Map<String, Value>) -> Result<AuthMethod, OAuthError> {
 fn grant_types(members: &Map<String, Value>) -> Vec<&'static str> {
     let [code, refresh] = GRANT_TYPES;
     let given = members.contains_key("grant_types");
-    match given && !texts(members, "grant_types").any(|asked| asked == refresh) {
-        true => vec![code],
-        false => vec![code, refresh],
+    if given && !texts(members, "grant_types").any(|asked| asked == refresh) {
+        vec![code]
+    } else {
+        vec![code, refresh]
     }
 }
 
@@ -434,7 +436,7 @@ mod tests {
         let running = guard().start();
         let good = r#""redirect_uris":["https://a/cb"]"#;
         for body in [
-            "".to_owned(),
+            String::new(),
             "[]".to_owned(),
             "null".to_owned(),
             "{}".to_owned(),
