@@ -31,6 +31,7 @@ use crate::crypto::Keyring;
 use crate::grant::{Grants, ResourceUri};
 use crate::http::{ExternalUrl, Inbound, Origins, Reply};
 use crate::identity::local::LocalUsers;
+use crate::policy::rate_limit::RateLimit;
 use crate::store::Store;
 
 use client::Clients;
@@ -83,6 +84,7 @@ pub struct AuthorizationServer {
     clock: Clock,
     users: LocalUsers,
     origins: Origins,
+    registrations: RateLimit,
 }
 
 impl AuthorizationServer {
@@ -103,6 +105,7 @@ impl AuthorizationServer {
             clock,
             users,
             origins,
+            registrations: registration::rate_limit(),
         })
     }
 
