@@ -127,7 +127,7 @@ impl Guard {
         });
         let drain = Drain::new();
         let workers = listener::bind(&listener_settings(config))?
-            .serve(routes, &drain)
+            .serve(&routes, &drain)
             .map_err(Error::Runtime)?;
         let chores = chores(&gateway, &authorization_server, &store, &grants);
         let shutdown_grace = config.shutdown_grace;

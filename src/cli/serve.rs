@@ -5,18 +5,23 @@ use std::process::ExitCode;
 
 use super::{FAILED, REFUSED, banner, complain, refused, say, warn};
 use crate::config::{Config, RawConfig};
-use crate::app;
+use crate::{app, telemetry};
 
 pub(super) fn run(raw: &RawConfig) -> ExitCode {
     let config = match Config::resolve(raw) {
         Ok(config) => config,
         Err(error) => return refused(&error),
     };
-    if let Err(error) = crate::telemetry::init(&config.log) {
-        complain(&error, &[], None);
-        return ExitCode::from(FAILED);
-    }
-    if std::io::stderr().is_terminal() {
+    let is_terminal = std::io::stderr().is_terminal();
+    // Dropped last: it writes what is still queued.
+    let _log = match telemetry::init(config.log, is_terminal) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&error, &[], None);
+            return ExitCode::from(FAILED);
+        }
+    };
+    if is_terminal {
         warn(&config.warnings);
     } else {
         for warning in &config.warnings {

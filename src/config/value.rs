@@ -1,7 +1,6 @@
 //! Parsers for the texts that options take. Pure; an error is the sentence that says what to write.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;

@@ -195,6 +195,7 @@ mod tests {
     fn settings(address: Address) -> Settings {
         Settings {
             addresses: vec![address],
+            if_possible: Vec::new(),
             workers: 1,
             max_connections: 10,
             max_connections_per_address: 10,
