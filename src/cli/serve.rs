@@ -5,25 +5,32 @@ use std::process::ExitCode;
 
 use super::{FAILED, REFUSED, banner, complain, refused, say, warn};
 use crate::config::{Config, RawConfig};
-use crate::app;
+use crate::{app, telemetry};
 
 pub(super) fn run(raw: &RawConfig) -> ExitCode {
     let config = match Config::resolve(raw) {
         Ok(config) => config,
         Err(error) => return refused(&error),
     };
-    if let Err(error) = crate::telemetry::init(&config.log) {
-        complain(&error, &[], None);
-        return ExitCode::from(FAILED);
-    }
-    if std::io::stderr().is_terminal() {
+    let terminal = std::io::stderr().is_terminal();
+    let log = match telemetry::init(config.log, terminal) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&error, &[], None);
+            return ExitCode::from(FAILED);
+        }
+    };
+    if terminal {
         warn(&config.warnings);
     } else {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
     }
-    match app::run(config, announce) {
+    let outcome = app::run(config, announce);
+    // What was logged stands before what is said about the end.
+    drop(log);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

@@ -37,7 +37,7 @@ pub use surroundings::{FileText, Surroundings};
 use crate::grant::Lifetimes;
 use crate::http::ExternalUrl;
 use crate::identity::local::LocalUser;
-use crate::{oauth, upstream};
+use crate::{oauth, telemetry, upstream};
 
 /// Everything the guard runs with. Complete and valid.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ pub struct Config {
     /// GET with `text/event-stream` is answered 405.
     pub http_streaming_only: bool,
     pub store: StoreSettings,
-    pub log: LogSettings,
+    pub log: telemetry::Settings,
     /// What the operator should know, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -81,19 +81,4 @@ pub enum StoreSettings {
     Sqlite(PathBuf),
     /// In the process, and gone with it.
     Memory,
-}
-
-/// What is logged, and in what shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    pub level: tracing::Level,
-    pub format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, else JSON.
-    Auto,
-    Text,
-    Json,
 }

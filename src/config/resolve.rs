@@ -7,12 +7,13 @@ use secrecy::SecretString;
 
 use super::options::{self, Default};
 use super::{
-    Config, ConfigError, Given, Limits, Listening, LogFormat, LogSettings, RawConfig, Setting,
-    StoreSettings, listening, server_name, sign_in, value, wrapped,
+    Config, ConfigError, Given, Limits, Listening, RawConfig, Setting, StoreSettings, listening,
+    server_name, sign_in, value, wrapped,
 };
 use crate::grant::{Lifetimes, ResourceUri};
 use crate::http::ExternalUrl;
 use crate::oauth::{self, RedirectPattern, RegistrationPolicy};
+use crate::telemetry;
 
 /// Where the guarded MCP endpoint stands under the external URL.
 const MCP_PATH: &str = "/mcp";
@@ -127,16 +128,11 @@ fn store(raw: &RawConfig, external_url: &ExternalUrl) -> Result<StoreSettings, C
     data_path(raw, external_url).map(StoreSettings::Sqlite)
 }
 
-fn log(raw: &RawConfig) -> Result<LogSettings, ConfigError> {
-    Ok(LogSettings {
-        level: raw.value("log-level", |text| {
-            text.parse().map_err(|_| "write `info`".to_owned())
-        })?,
-        format: raw.value("log-format", |text| match text {
-            "text" => Ok(LogFormat::Text),
-            "json" => Ok(LogFormat::Json),
-            _ => Ok(LogFormat::Auto),
-        })?,
+fn log(raw: &RawConfig) -> Result<telemetry::Settings, ConfigError> {
+    let hint = |error: telemetry::UnknownName| error.to_string();
+    Ok(telemetry::Settings {
+        level: raw.value("log-level", |text| text.parse().map_err(hint))?,
+        format: raw.value("log-format", |text| text.parse().map_err(hint))?,
     })
 }
 

@@ -1,7 +1,6 @@
 //! Parsers for the texts that options take. Pure; an error is the sentence that says what to write.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -79,9 +78,13 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` is not: names resolve differently tomorrow.
+/// `127.0.0.1:8080`, `[::1]:8080`, `unix:PATH`.
 pub(super) fn address(text: &str) -> Result<Address, String> {
-    text.parse().map_err(|error: AddressError| error.to_string())
+    text.parse().map_err(|error: AddressError| {
+        let text = error.to_string();
+        let hint = text.split_once("; ").map(|(_, hint)| hint.to_owned());
+        hint.unwrap_or(text)
+    })
 }
 
 /// `10.0.0.0/8`, or a single address.
