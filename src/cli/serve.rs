@@ -28,7 +28,10 @@ pub(super) fn run(raw: &RawConfig) -> ExitCode {
             tracing::warn!("{warning}");
         }
     }
-    match app::run(config, announce) {
+    let outcome = app::run(config, announce);
+    // What was logged stands before what is said about the end.
+    drop(log);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

@@ -78,9 +78,13 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` is not: names resolve differently tomorrow.
+/// `127.0.0.1:8080`, `[::1]:8080`, `unix:PATH`.
 pub(super) fn address(text: &str) -> Result<Address, String> {
-    text.parse().map_err(|error: AddressError| error.to_string())
+    text.parse().map_err(|error: AddressError| {
+        let text = error.to_string();
+        let hint = text.split_once("; ").map(|(_, hint)| hint.to_owned());
+        hint.unwrap_or(text)
+    })
 }
 
 /// `10.0.0.0/8`, or a single address.
