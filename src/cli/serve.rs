@@ -13,8 +13,7 @@ pub(super) fn run(raw: &RawConfig) -> ExitCode {
         Err(error) => return refused(&error),
     };
     let is_terminal = std::io::stderr().is_terminal();
-    // Dropped last: it writes what is still queued.
-    let _log = match telemetry::init(config.log, is_terminal) {
+    let log = match telemetry::init(config.log, is_terminal) {
         Ok(log) => log,
         Err(error) => {
             complain(&error, &[], None);

@@ -230,7 +230,7 @@ mod tests {
             max_children_per_user: 4,
             start_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
-            session_idle_timeout: Duration::from_secs(60),
+            session_idle_timeout: Duration::from_mins(1),
             stop_grace: Duration::from_millis(500),
         }
     }

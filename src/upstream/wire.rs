@@ -324,6 +324,11 @@ impl<C: Client> Wire<C> {
         }
     }
 
+    /// Whether the child is about to end.
+    pub(super) fn is_closed(&self) -> bool {
+        !self.lock().open
+    }
+
     /// Whether the child has ever answered.
     pub(super) fn has_answered(&self) -> bool {
         self.lock().answered
@@ -634,7 +639,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_shared_child_outlives_its_sessions_for_the_idle_time_only() {
         let bench = Bench::new(Isolation::User);
-        let idle = Duration::from_secs(60);
+        let idle = Duration::from_mins(1);
         let ada = bench.client(1);
         bench.wire.leave(ada.key());
         tokio::time::advance(idle / 2).await;

@@ -70,9 +70,9 @@ struct Ear {
 }
 
 fn session(key: u64) -> (Arc<Ear>, UnboundedReceiver<String>) {
-    let (heard, hears) = unbounded_channel();
+    let (heard, receiver) = unbounded_channel();
     let key = SessionKey(key);
-    (Arc::new(Ear { key, heard }), hears)
+    (Arc::new(Ear { key, heard }), receiver)
 }
 
 impl Client for Ear {
@@ -181,6 +181,36 @@ async fn a129_a_child_that_ignores_every_hint_is_killed() {
 }
 
 #[tokio::test]
+async fn c5_a_child_that_is_told_to_end_may_finish() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "trap 'echo saved > work; exit 0' TERM; touch ready; \
+        while :; do sleep 0.01; done";
+    let mut settings = shell(script, "finish");
+    settings.working_dir = Some(directory.path().into());
+    let children = children(settings);
+    let (attachment, _hears) = joined(&children).await;
+    until(|| directory.path().join("ready").exists()).await;
+    drop(attachment);
+    until(|| children.count() == 0).await;
+    let work = fs::read_to_string(directory.path().join("work"));
+    assert_eq!(work.unwrap(), "saved\n");
+}
+
+#[tokio::test]
+async fn what_a_child_says_last_still_arrives() {
+    for ending in ["exit 3", "exec <&-; exit 3"] {
+        let script = format!("{ANSWER_FIRST} {ending}");
+        let children = children(shell(&script, "last"));
+        let (attachment, mut hears) = joined(&children).await;
+        let request = message(INITIALIZE);
+        attachment.request(ExchangeId(1), &request).unwrap();
+        assert_eq!(next(&mut hears).await, ANSWER);
+        let told = next(&mut hears).await;
+        assert_eq!(told, "ended: the server process exited with status 3");
+    }
+}
+
+#[tokio::test]
 async fn a129_a_stopped_supervisor_is_killed_with_all_it_watched() {
     let children = children(shell("setsid sleep 1000 & sleep 1000", "frozen"));
     let (attachment, _hears) = joined(&children).await;
@@ -259,7 +289,7 @@ fn left_open() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn r07_a_crash_is_told_within_a_second_and_the_next_start_waits() {
+async fn r07_a_crash_is_told_within_a_second_and_others_are_unaffected() {
     let children = children(shell("read -r line; kill -9 $$", "crash"));
     let (attachment, mut hears) = joined(&children).await;
     let asked = Instant::now();
@@ -273,10 +303,25 @@ async fn r07_a_crash_is_told_within_a_second_and_the_next_start_waits() {
         Err(SendError::Gone)
     );
     until(|| children.count() == 0).await;
-    let (ear, _hears) = session(2);
-    let refused = children.join(&user("ada"), ear.clone()).await.err();
-    assert!(matches!(refused, Some(JoinError::BackingOff(pause)) if pause <= GRACE));
-    assert!(children.join(&user("bob"), ear).await.is_ok());
+    assert!(children.join(&user("bob"), session(2).0).await.is_ok());
+}
+
+#[tokio::test]
+async fn a137_a_child_that_keeps_crashing_is_started_ever_more_seldom() {
+    let children = children(shell("exit 1", "loop"));
+    let ada = user("ada");
+    let mut starts = 0;
+    // Pauses of 0.1, 0.2, 0.4 and 0.8 seconds are waited for.
+    let refused = loop {
+        match children.join(&ada, session(starts).0).await {
+            Ok(_attachment) => until(|| children.count() == 0).await,
+            Err(error) => break error,
+        }
+        starts += 1;
+    };
+    assert_eq!(starts, 5);
+    assert!(matches!(refused, JoinError::BackingOff(pause) if pause > Duration::from_secs(1)));
+    assert!(children.join(&user("bob"), session(99).0).await.is_ok());
 }
 
 #[tokio::test]
@@ -373,8 +418,8 @@ async fn a128_one_user_gets_four_children_and_the_next_user_still_one() {
     assert_eq!((attachments.len(), children.count()), (4, 4));
     let bobs = children.join(&user("bob"), session(99).0).await;
     assert!(bobs.is_ok());
+    // The one that ends makes room for the one that waits.
     attachments.pop();
-    until(|| children.count() == 4).await;
     assert!(children.join(&user("ada"), session(100).0).await.is_ok());
 }
 
