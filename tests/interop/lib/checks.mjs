@@ -27,6 +27,15 @@ export class Checks {
     }
   }
 
+  /** Runs a group of promises; what goes wrong between them is a failure of the group. */
+  async group(name, run) {
+    try {
+      await run();
+    } catch (error) {
+      this.notOk(`${name}: runs to its end`, error);
+    }
+  }
+
   ok(name) {
     this.passed += 1;
     console.log(`ok ${name}`);

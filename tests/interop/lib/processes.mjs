@@ -14,14 +14,14 @@ const KEPT_OUTPUT = 64 * 1024;
 const running = new Set();
 
 export class Program {
-  constructor(command, args, { cwd, env = {}, name = command } = {}) {
+  constructor(command, args, { cwd, env = {}, name = command, input = false } = {}) {
     this.name = name;
     this.output = '';
     this.child = spawn(command, args, {
       cwd,
       detached: true,
       env: { ...process.env, [MARK_NAME]: MARK, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'],
     });
     running.add(this);
     this.ended = new Promise((resolve) => {

@@ -23,12 +23,8 @@ export async function conformance(checks) {
     return;
   }
   await withGuard([FIXTURE], {}, async (guard) => {
-    await checks.promise('conformance: the guard gives the suite a token', () => server(checks, guard), {
-      within: 400_000,
-    });
-    await checks.promise('conformance: authorization server', () => authorizationServer(checks, guard), {
-      within: 120_000,
-    });
+    await checks.group(`conformance ${REVISION}`, () => server(checks, guard));
+    await checks.group('conformance, authorization server', () => authorizationServer(checks, guard));
   });
 }
 
@@ -80,7 +76,7 @@ async function authorizationServer(checks, guard) {
   }
   const scenarios = scenariosOf(suite.output);
   for (const name of ['authorization-server-metadata-endpoint', 'authorization-code-grant']) {
-    await checks.promise(`conformance: ${name}`, async () => {
+    await checks.promise(`conformance, authorization server: ${name}`, async () => {
       const result = scenarios.get(name);
       expect(result?.passed > 0 && result.failed === 0, suite.output.slice(-2500));
     });

@@ -15,26 +15,28 @@ const STEPS = [
 
 export async function pythonMcp(checks) {
   for (const server of SERVERS) {
-    const named = (what) => `python mcp 1.x, ${server.name}: ${what}`;
+    const subject = `python mcp 1.x, ${server.name}`;
     if (!hasPython()) {
-      checks.missing(named('the whole dance'), 'PyPI mcp');
+      checks.missing(subject, 'PyPI mcp');
       continue;
     }
-    await withGuard(server.command, {}, (guard) => dance(checks, guard, server, named));
+    await checks.group(subject, () =>
+      withGuard(server.command, {}, (guard) => dance(checks, guard, server, subject)),
+    );
   }
 }
 
-async function dance(checks, guard, server, named) {
+async function dance(checks, guard, server, subject) {
   const script = join(INTEROP_DIR, 'promises/python_mcp.py');
   const browser = join(INTEROP_DIR, 'lib/open_browser.mjs');
   const args = [script, guard.mcpUrl, browser, JSON.stringify(server.call)];
   const python = new Program(PYTHON, args, { name: 'python_mcp.py' });
   try {
     for (const step of STEPS) {
-      const kept = await checks.promise(named(step), () => python.says(`ok ${step}`, 110_000), {
+      const kept = await checks.promise(`${subject}: ${step}`, () => python.says(`ok ${step}`, 110_000), {
         within: 120_000,
       });
-      if (!kept) return;
+      if (!kept) throw new Error(`the guard said:\n${guard.log()}`);
     }
     await python.finish(20_000);
   } finally {

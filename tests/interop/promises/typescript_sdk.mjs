@@ -15,29 +15,29 @@ const STALE_TOKEN = 'mga_this-token-was-never-issued';
 
 export async function typescriptSdk(checks) {
   for (const server of SERVERS) {
-    const named = (what) => `sdk 1.x, ${server.name}: ${what}`;
+    const subject = `sdk 1.x, ${server.name}`;
     if (server.needs && !server.needs()) {
-      checks.missing(named('the whole dance'), server.name);
+      checks.missing(subject, server.name);
       continue;
     }
-    await checks.promise(named('starts'), () => withGuard(server.command, {}, (guard) => dance(checks, guard, server, named)), {
-      within: 180_000,
-    });
+    await checks.group(subject, () =>
+      withGuard(server.command, {}, (guard) => dance(checks, guard, server, subject)),
+    );
   }
 }
 
-async function dance(checks, guard, server, named) {
+async function dance(checks, guard, server, subject) {
   const person = new Person();
   let client;
+  const connected = await checks.promise(`${subject}: signs in and initializes`, async () => {
+    client = await connect(guard, person);
+    expectEqual(person.visits, 1, 'visits to the browser');
+  }, { within: 120_000 });
+  if (!connected) throw new Error(`the guard said:\n${guard.log()}`);
   try {
-    const connected = await checks.promise(named('signs in and initializes'), async () => {
-      client = await connect(guard, person);
-      expectEqual(person.visits, 1, 'visits to the browser');
-    });
-    if (!connected) throw new Error(`the guard said:\n${guard.log()}`);
-    await checks.promise(named('lists its tools'), () => listed(client, server));
-    await checks.promise(named('calls a tool'), () => called(client, server));
-    await checks.promise(named('refreshes and calls again'), async () => {
+    await checks.promise(`${subject}: lists its tools`, () => listed(client, server));
+    await checks.promise(`${subject}: calls a tool`, () => called(client, server));
+    await checks.promise(`${subject}: refreshes and calls again`, async () => {
       const before = person.tokens();
       person.saveTokens({ ...before, access_token: STALE_TOKEN });
       await called(client, server);
@@ -46,7 +46,7 @@ async function dance(checks, guard, server, named) {
       expectEqual(person.visits, 1, 'visits to the browser');
     });
   } finally {
-    await client?.close();
+    await client.close();
   }
 }
 
