@@ -1,1 +1,225 @@
-//! app
+//! The wiring: from a valid configuration to a running guard, and back down in order. The only
+//! place that knows every part.
+//!
+//! Start: store → keyring → parts → sockets → workers. The listeners are up before any child is.
+//! Stop: not ready → no new connections → listening streams end → what is in flight finishes, or the
+//! grace runs out → children → store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+
+use crate::admin::Health;
+use crate::clock::Clock;
+use crate::config::{Config, StoreSettings};
+use crate::crypto::{Keyring, KeyringError};
+use crate::gateway::{self, Gateway};
+use crate::grant::{GrantId, Grants};
+use crate::http::Origins;
+use crate::identity::local::LocalUsers;
+use crate::listener::{self, BindError, Drain, Workers};
+use crate::oauth::AuthorizationServer;
+use crate::resource::ProtectedResource;
+use crate::routes::{MCP_PATH, Routes};
+use crate::store::{OpenError, Store};
+
+/// Overdue requests and idle sessions are looked for this often.
+const SWEEP_SESSIONS: Duration = Duration::from_secs(1);
+/// Expired records and unused clients, this often.
+const SWEEP_STORE: Duration = Duration::from_secs(300);
+
+/// Why the guard did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("the runtime could not be started")]
+    Runtime(#[source] std::io::Error),
+}
+
+/// A running guard.
+pub struct Guard {
+    gateway: Arc<Gateway>,
+    store: Store,
+    health: Health,
+    drain: Drain,
+    workers: Workers,
+    shutdown_grace: Duration,
+    chores: JoinSet<()>,
+}
+
+/// Runs a guard until SIGTERM or SIGINT. `ready` is called once it listens. A second signal does
+/// not wait for anything any more.
+pub fn run(config: Config, ready: impl FnOnce()) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
+        let guard = Guard::start(config, Clock::system())?;
+        ready();
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; a second signal stops at once");
+        tokio::select! {
+            () = guard.stop() => tracing::info!("stopped"),
+            _ = terminate.recv() => tracing::warn!("stopped at once"),
+            _ = interrupt.recv() => tracing::warn!("stopped at once"),
+        }
+        Ok(())
+    })
+}
+
+impl Guard {
+    /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
+    pub fn start(config: Config, clock: Clock) -> Result<Self, Error> {
+        let (store, keyring) = open_state(&config.store, &clock)?;
+        let origins = Origins::new(config.external_url.clone(), config.allowed_origins.clone());
+        let grants = Grants::new(
+            store.clone(),
+            keyring.clone(),
+            clock.clone(),
+            config.lifetimes,
+        );
+        let resource = ProtectedResource::new(
+            config.external_url.clone(),
+            MCP_PATH,
+            grants.clone(),
+            clock.clone(),
+        );
+        let authorization_server = AuthorizationServer::new(
+            config.oauth.clone(),
+            store.clone(),
+            keyring.clone(),
+            grants.clone(),
+            clock.clone(),
+            LocalUsers::new(config.users.clone()),
+            origins.clone(),
+        );
+        let gateway = Gateway::new(
+            gateway_settings(&config),
+            config.upstream.clone(),
+            Arc::clone(&resource),
+            keyring,
+            clock,
+        );
+        let health = Health::default();
+        let routes = Arc::new(Routes {
+            external_url: config.external_url.clone(),
+            server_name: config.oauth.server_name.clone(),
+            origins,
+            trusted_proxies: config.trusted_proxies.clone(),
+            authorization_server: Arc::clone(&authorization_server),
+            resource,
+            gateway: Arc::clone(&gateway),
+            health: health.clone(),
+        });
+        let drain = Drain::new();
+        let workers = listener::bind(&config.listener)?.serve(routes, drain.clone());
+        let chores = chores(&gateway, &authorization_server, &store, &grants);
+        let shutdown_grace = config.shutdown_grace;
+        Ok(Self {
+            gateway,
+            store,
+            health,
+            drain,
+            workers,
+            shutdown_grace,
+            chores,
+        })
+    }
+
+    /// Stops in order; takes at most the grace, and what the children take to go.
+    pub async fn stop(mut self) {
+        self.health.stop();
+        self.drain.begin();
+        self.gateway.end_listening();
+        self.drain.wait(self.shutdown_grace).await;
+        self.gateway.stop().await;
+        self.chores.shutdown().await;
+        self.workers.join().await;
+        self.store.close().await;
+    }
+}
+
+fn open_state(settings: &StoreSettings, clock: &Clock) -> Result<(Store, Keyring), Error> {
+    Ok(match settings {
+        StoreSettings::Memory => (Store::memory(clock.clone()), Keyring::ephemeral()),
+        StoreSettings::Sqlite(directory) => {
+            let store = Store::sqlite(directory, clock.clone())?;
+            (
+                store,
+                Keyring::load_or_create(&directory.join("keyring.json"))?,
+            )
+        }
+    })
+}
+
+fn gateway_settings(config: &Config) -> gateway::Settings {
+    gateway::Settings {
+        max_body_size: config.limits.body_size,
+        max_streams_per_user: config.limits.streams_per_user,
+        streaming_only: config.http_streaming_only,
+        start_timeout: config.upstream.start_timeout,
+        request_timeout: config.upstream.request_timeout,
+        session_idle_timeout: config.upstream.session_idle_timeout,
+    }
+}
+
+fn chores(
+    gateway: &Arc<Gateway>,
+    authorization_server: &Arc<AuthorizationServer>,
+    store: &Store,
+    grants: &Grants,
+) -> JoinSet<()> {
+    let mut chores = JoinSet::new();
+    chores.spawn(sweep_sessions(Arc::clone(gateway)));
+    chores.spawn(sweep_store(Arc::clone(authorization_server), store.clone()));
+    chores.spawn(end_revoked_streams(
+        Arc::clone(gateway),
+        grants.revocations(),
+    ));
+    chores
+}
+
+async fn sweep_sessions(gateway: Arc<Gateway>) {
+    loop {
+        tokio::time::sleep(SWEEP_SESSIONS).await;
+        gateway.sweep();
+    }
+}
+
+async fn sweep_store(authorization_server: Arc<AuthorizationServer>, store: Store) {
+    loop {
+        tokio::time::sleep(SWEEP_STORE).await;
+        if let Err(error) = store.sweep().await {
+            tracing::warn!(%error, "expired records could not be removed");
+        }
+        authorization_server.sweep().await;
+    }
+}
+
+async fn end_revoked_streams(
+    gateway: Arc<Gateway>,
+    mut revocations: tokio::sync::broadcast::Receiver<GrantId>,
+) {
+    loop {
+        match revocations.recv().await {
+            Ok(grant) => gateway.grant_revoked(&grant),
+            // Which ones were missed is not known; their streams end with their tokens.
+            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "revocations were missed"),
+            Err(RecvError::Closed) => return,
+        }
+    }
+}

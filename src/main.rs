@@ -1,1 +1,16 @@
-fn main() {}
+//! The program: the command line, or the supervisor of one child.
+
+use std::process::ExitCode;
+
+use mcp_guard::{cli, upstream::supervisor};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments
+        .next_if(|first| first == supervisor::ARGUMENT)
+        .is_some()
+    {
+        return supervisor::run(arguments);
+    }
+    cli::run(arguments)
+}

@@ -1,1 +1,80 @@
-//! The command line.
+//! The command line: one file for each command; `serve` is what runs without one.
+//!
+//! Answers go to standard output. Messages go to standard error in one shape: `error: …`, its
+//! causes, and `hint: …` with what to do instead; the exit code says whose turn it is.
+
+pub mod banner;
+mod check;
+mod hash_password;
+mod healthcheck;
+mod serve;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use crate::config::{self, ConfigError, Invocation, Surroundings};
+
+/// The guard, or what it does, failed while running.
+const FAILED: u8 = 1;
+
+/// Does what the command line (without the program's name) asks for. 0 done, 1 failed while
+/// running, 64 wrong usage, 78 configuration refused.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let invocation = match config::from_args(arguments, Surroundings::of_process()) {
+        Ok(invocation) => invocation,
+        Err(error) => return refused(&error),
+    };
+    match invocation {
+        Invocation::Serve(raw) => serve::run(&raw),
+        Invocation::Check(raw) => check::run(&raw),
+        Invocation::Healthcheck(raw) => healthcheck::run(&raw),
+        Invocation::HashPassword => hash_password::run(),
+        Invocation::Print(text) => print(&text),
+    }
+}
+
+/// `--help` and `--version`; with colours where the terminal has them.
+fn print(text: &clap::builder::StyledStr) -> ExitCode {
+    if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        say(&text.ansi());
+    } else {
+        say(text);
+    }
+    ExitCode::SUCCESS
+}
+
+/// Says why the configuration is refused.
+fn refused(error: &ConfigError) -> ExitCode {
+    complain(error, &[], error.hint_text());
+    ExitCode::from(error.exit_code())
+}
+
+/// To standard output. That nobody listens (`| head`) is not ours to report, and no reason to stop.
+fn say(text: &dyn Display) {
+    let _ = write!(io::stdout(), "{text}");
+}
+
+/// `error: …`, then its causes, then `hint: …`.
+fn complain(error: &dyn Display, causes: &[String], hint: Option<&str>) {
+    let mut text = format!("error: {error}\n");
+    for cause in causes {
+        text.push_str(&format!("  because: {cause}\n"));
+    }
+    if let Some(hint) = hint {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    tell(&text);
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tell(&format!("warning: {warning}\n"));
+    }
+}
+
+/// To standard error.
+fn tell(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}

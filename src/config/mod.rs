@@ -1,1 +1,115 @@
-//! Configuration.
+//! Configuration: from what was typed to what the guard runs with.
+//!
+//! Two types stand for the two questions. [`RawConfig`] is what was asked for: flags, variables,
+//! systemd credentials and the file laid over each other, everything optional, each setting with
+//! its source. [`Config`] is what it means: typed, complete and valid, so that nothing is judged
+//! again later. [`ConfigError`] names the flag, variable or line at fault and says what to write.
+//!
+//! All names, defaults and help texts come from one table ([`options`]). Keys of the TOML file are
+//! the names of the flags (`max-children = 4`), and `command` is the wrapped server as an array.
+
+mod arguments;
+mod error;
+mod layers;
+mod listening;
+mod listing;
+pub mod options;
+mod raw;
+mod resolve;
+mod server_name;
+mod sign_in;
+mod surroundings;
+mod value;
+mod wrapped;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use arguments::{Invocation, from_args};
+pub use error::ConfigError;
+pub use listening::Listening;
+pub use listing::listing;
+pub use raw::{Given, RawConfig, Setting, Source};
+pub use surroundings::{FileText, Surroundings};
+
+use crate::grant::Lifetimes;
+use crate::http::ExternalUrl;
+use crate::identity::local::LocalUser;
+use crate::{oauth, upstream};
+
+/// Everything the guard runs with. Complete and valid.
+#[derive(Clone)]
+pub struct Config {
+    pub external_url: ExternalUrl,
+    pub listening: Listening,
+    pub limits: Limits,
+    /// How long a stop waits for what is under way.
+    pub shutdown_grace: Duration,
+    pub trusted_proxies: Vec<IpNet>,
+    /// Browser origins beside the guard's own, as `scheme://host[:port]`.
+    pub allowed_origins: Vec<String>,
+    /// Never empty.
+    pub users: Vec<LocalUser>,
+    pub lifetimes: Lifetimes,
+    pub oauth: oauth::Settings,
+    pub upstream: upstream::Settings,
+    /// GET with `text/event-stream` is answered 405.
+    pub http_streaming_only: bool,
+    pub store: StoreSettings,
+    pub log: LogSettings,
+    /// What the operator should know, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// How much the guard takes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub body_size: usize,
+    pub connections: usize,
+    /// From one IPv4 address or IPv6 /64.
+    pub connections_per_address: usize,
+    pub streams_per_user: usize,
+}
+
+/// Where the state lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreSettings {
+    /// In this directory, which may not exist yet.
+    Sqlite(PathBuf),
+    /// In the process, and gone with it.
+    Memory,
+}
+
+/// Where the guard listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    Tcp(std::net::SocketAddr),
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What is logged, and in what shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    pub level: tracing::Level,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    Text,
+    Json,
+}

@@ -6,11 +6,22 @@
 
 mod access_token;
 mod code;
+mod credential;
+#[cfg(test)]
+mod model;
+mod pair;
 mod pkce;
+mod record;
 mod refresh_token;
+mod revocation;
+mod rotation;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use pkce::CodeChallenge;
+pub use revocation::{Mark, Revocations};
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::clock::{Clock, Timestamp};
-use crate::crypto::{Keyring, TokenHash};
+use crate::crypto::Keyring;
 use crate::identity::Identity;
 use crate::store::{Store, StoreError};
 
@@ -79,16 +90,27 @@ pub struct AccessToken {
 }
 
 /// What the token endpoint hands out (RFC 6749 §5.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TokenPair {
     pub access_token: String,
     pub refresh_token: String,
+    /// What remains of the access token's life: at least a second.
     pub expires_in: Duration,
     pub scopes: Scopes,
 }
 
+impl fmt::Debug for TokenPair {
+    /// Without the tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenPair")
+            .field("expires_in", &self.expires_in)
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a client presents with a code.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Redemption<'a> {
     pub code: &'a str,
     pub client: &'a ClientId,
@@ -115,81 +137,47 @@ pub enum GrantError {
     Store(#[from] StoreError),
 }
 
-/// All grants. Cheap to clone.
+/// All grants. Cheap to clone; clones share the state.
+///
+/// Each file of this room adds its part: `code` issues and redeems, `rotation` refreshes,
+/// `access_token` looks up, `revocation` ends.
 #[derive(Clone)]
 pub struct Grants {
-    _store: Store,
-    _keyring: Keyring,
-    _clock: Clock,
-    _lifetimes: Lifetimes,
-    _revoked: broadcast::Sender<GrantId>,
+    store: Store,
+    keyring: Keyring,
+    clock: Clock,
+    lifetimes: Lifetimes,
+    revocations: Arc<Revocations>,
 }
 
 impl Grants {
     pub fn new(store: Store, keyring: Keyring, clock: Clock, lifetimes: Lifetimes) -> Self {
         Self {
-            _store: store,
-            _keyring: keyring,
-            _clock: clock,
-            _lifetimes: lifetimes,
-            _revoked: broadcast::channel(1024).0,
+            store,
+            keyring,
+            clock,
+            lifetimes,
+            revocations: Arc::default(),
         }
-    }
-
-    /// A code (`mgc_…`) for what was approved. Single use, within [`Lifetimes::code`].
-    pub async fn issue_code(&self, approval: Approval) -> Result<String, StoreError> {
-        let _ = approval;
-        todo!()
-    }
-
-    /// Exchanges a code for the first pair of a new grant (RFC 6749 §4.1.3; A-070 … A-075).
-    pub async fn redeem(&self, redemption: Redemption<'_>) -> Result<TokenPair, GrantError> {
-        let _ = redemption;
-        todo!()
-    }
-
-    /// Rotates a refresh token (RFC 6749 §6, design rule D-05; A-076 … A-080). `scopes`: `None`
-    /// or a subset of what was granted.
-    pub async fn refresh(
-        &self,
-        refresh_token: &str,
-        client: &ClientId,
-        scopes: Option<&Scopes>,
-        resource: Option<&ResourceUri>,
-    ) -> Result<TokenPair, GrantError> {
-        let _ = (refresh_token, client, scopes, resource);
-        todo!()
-    }
-
-    /// What an access token stands for, or `None` if it is unknown, expired or revoked. The first
-    /// sight of the newest token confirms its generation (D-05 c).
-    pub async fn access_token(&self, hash: TokenHash) -> Result<Option<AccessToken>, StoreError> {
-        let _ = hash;
-        todo!()
-    }
-
-    /// RFC 7009: an access token dies alone, a refresh token takes its family with it. Unknown
-    /// tokens, and those of another client, are ignored.
-    pub async fn revoke_token(&self, token: &str, client: &ClientId) -> Result<(), StoreError> {
-        let _ = (token, client);
-        todo!()
-    }
-
-    /// Ends a grant and all that belongs to it.
-    pub async fn revoke(&self, grant: &GrantId) -> Result<(), StoreError> {
-        let _ = grant;
-        todo!()
-    }
-
-    /// Whether any grant of this client lives.
-    pub async fn has_grants(&self, client: &ClientId) -> Result<bool, StoreError> {
-        let _ = client;
-        todo!()
     }
 
     /// Hears of every grant that ends by revocation, and of grants one of whose access tokens was
     /// revoked: what was cached or streams for it must go.
     pub fn revocations(&self) -> broadcast::Receiver<GrantId> {
-        todo!()
+        self.revocations.subscribe()
+    }
+
+    /// For caches: which grants were touched by a revocation in this process.
+    pub fn revocation_marks(&self) -> Arc<Revocations> {
+        Arc::clone(&self.revocations)
+    }
+}
+
+impl Scopes {
+    /// Whether every scope of `self` is among `granted`'s.
+    fn within(&self, granted: &Self) -> bool {
+        self.0
+            .split_ascii_whitespace()
+            .all(|scope| granted.0.split_ascii_whitespace().any(|has| has == scope))
     }
 }

@@ -4,13 +4,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 
 /// The body of a request. Nothing reads it before the request is authenticated.
 pub enum RequestBody {
     /// From the wire.
-    Incoming(hyper::body::Incoming),
+    Incoming(Incoming),
     /// Already here (tests, in-process calls).
     Whole(Bytes),
 }
@@ -28,10 +30,44 @@ pub enum BodyError {
 
 impl RequestBody {
     /// The whole body. Reads no more than `limit` bytes, and waits no longer than `patience`.
+    ///
+    /// A body that says in its Content-Length that it is too large is not read at all.
     pub async fn read(self, limit: usize, patience: Duration) -> Result<Bytes, BodyError> {
-        let _ = (limit, patience);
-        todo!()
+        let body = match self {
+            Self::Incoming(body) => body,
+            Self::Whole(bytes) if bytes.len() > limit => return Err(BodyError::TooLarge { limit }),
+            Self::Whole(bytes) => return Ok(bytes),
+        };
+        if body.size_hint().lower() > limit as u64 {
+            return Err(BodyError::TooLarge { limit });
+        }
+        tokio::time::timeout(patience, collect(body, limit))
+            .await
+            .unwrap_or(Err(BodyError::TimedOut))
     }
+}
+
+/// Most bodies are one chunk: that is handed on as it came, without a copy.
+async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
+            continue;
+        };
+        if first.len().max(all.len()) + data.len() > limit {
+            return Err(BodyError::TooLarge { limit });
+        }
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 /// The body of a reply.
@@ -82,5 +118,116 @@ impl http_body::Body for Body {
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Self::Stream(body) => body.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Empty;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncWriteExt as _, DuplexStream};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// What reading yields when `wire` arrives, and the client's end of the connection.
+    async fn read(wire: &[u8], limit: usize) -> Result<Bytes, BodyError> {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        client.write_all(wire).await.unwrap();
+        read_from(&mut Some(client), server, limit).await
+    }
+
+    async fn read_from(
+        client: &mut Option<DuplexStream>,
+        server: DuplexStream,
+        limit: usize,
+    ) -> Result<Bytes, BodyError> {
+        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let send = send.clone();
+            async move {
+                let body = RequestBody::Incoming(request.into_body());
+                let _ = send.send(body.read(limit, PATIENCE).await);
+                Ok::<_, Infallible>(hyper::Response::new(Empty::<Bytes>::new()))
+            }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(server), service);
+        let result = tokio::select! {
+            result = receive.recv() => result,
+            _ = connection => receive.try_recv().ok(),
+        };
+        drop(client.take());
+        result.unwrap()
+    }
+
+    fn sized(length: usize, body: &str) -> Vec<u8> {
+        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}").into()
+    }
+
+    fn chunked(chunks: &[&str]) -> Vec<u8> {
+        let mut wire =
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+        for chunk in chunks {
+            wire += &format!("{:x}\r\n{chunk}\r\n", chunk.len());
+        }
+        (wire + "0\r\n\r\n").into()
+    }
+
+    #[tokio::test]
+    async fn bodies_arrive_whole_however_they_are_framed() {
+        assert_eq!(read(&sized(5, "hello"), 5).await.unwrap(), "hello");
+        assert_eq!(read(&sized(0, ""), 5).await.unwrap(), "");
+        assert_eq!(read(&chunked(&["hello"]), 5).await.unwrap(), "hello");
+        assert_eq!(
+            read(&chunked(&["he", "l", "lo"]), 5).await.unwrap(),
+            "hello"
+        );
+        assert_eq!(read(&chunked(&[]), 5).await.unwrap(), "");
+        let large = "x".repeat(300_000);
+        assert_eq!(
+            read(&sized(large.len(), &large), 1 << 20).await.unwrap(),
+            large
+        );
+    }
+
+    #[tokio::test]
+    async fn a118_a_body_that_is_too_large_is_refused_before_it_is_read() {
+        // Only its length ever arrives.
+        let refused = read(&sized(1_000_000_000, ""), 5).await;
+        assert!(matches!(refused, Err(BodyError::TooLarge { limit: 5 })));
+    }
+
+    #[tokio::test]
+    async fn a118_a_body_without_a_length_is_refused_where_it_becomes_too_large() {
+        for chunks in [&["hello!"][..], &["hel", "lo!"], &["h", "ello", "!"]] {
+            let refused = read(&chunked(chunks), 5).await;
+            assert!(matches!(refused, Err(BodyError::TooLarge { limit: 5 })));
+        }
+        let whole = RequestBody::Whole(Bytes::from_static(b"hello!"));
+        assert!(whole.read(5, PATIENCE).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_no_body() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        client.write_all(&sized(10, "half")).await.unwrap();
+        drop(client);
+        let broken = read_from(&mut None, server, 100).await;
+        assert!(matches!(broken, Err(BodyError::Broken)));
+        let malformed = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
+        assert!(matches!(read(malformed, 100).await, Err(BodyError::Broken)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a116_a_body_that_dawdles_is_given_up() {
+        assert!(matches!(
+            read(&sized(10, "half"), 100).await,
+            Err(BodyError::TimedOut)
+        ));
     }
 }

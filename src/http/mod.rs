@@ -12,19 +12,18 @@ pub mod proxies;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use hyper::{HeaderMap, Method};
+use hyper::{HeaderMap, Method, Uri};
 
 pub use body::{Body, BodyError, RequestBody};
+pub use canonical::{Refusal, canonicalise};
 pub use external_url::{ExternalUrl, ExternalUrlError};
 pub use origin::Origins;
 
-/// A request that passed [`canonical`]: what was checked is what every later part sees.
+/// A request that passed [`canonicalise`]: what was checked is what every later part sees.
 pub struct Inbound {
     pub method: Method,
-    /// Origin-form path, byte for byte as it was checked. Starts with `/`.
-    pub path: String,
-    /// Without the `?`.
-    pub query: Option<String>,
+    /// As it was checked; hyper's own value, so that nothing is copied on the way.
+    target: Uri,
     pub headers: HeaderMap,
     pub body: RequestBody,
     /// The client's address: the TCP peer, or the one that trusted proxies report.
@@ -35,6 +34,33 @@ pub struct Inbound {
 pub type Reply = hyper::Response<Body>;
 
 impl Inbound {
+    /// A request that did not come over a socket, taken as canonical.
+    pub const fn new(
+        method: Method,
+        target: Uri,
+        headers: HeaderMap,
+        body: RequestBody,
+        client: IpAddr,
+    ) -> Self {
+        Self {
+            method,
+            target,
+            headers,
+            body,
+            client,
+        }
+    }
+
+    /// The path, byte for byte as it was checked. Starts with `/`.
+    pub fn path(&self) -> &str {
+        self.target.path()
+    }
+
+    /// The query, without the `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.target.query()
+    }
+
     /// The one value of a header: `None` if absent, repeated or not visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         single(&self.headers, name)
@@ -53,4 +79,19 @@ pub fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 /// A body known whole.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Body::Full(Some(bytes.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_header_counts_as_none() {
+        let mut headers = HeaderMap::new();
+        headers.append("mcp-session-id", "a".parse().unwrap());
+        assert_eq!(single(&headers, "mcp-session-id"), Some("a"));
+        headers.append("mcp-session-id", "a".parse().unwrap());
+        assert_eq!(single(&headers, "mcp-session-id"), None);
+        assert_eq!(single(&headers, "absent"), None);
+    }
 }

@@ -1,11 +1,36 @@
 //! Local users: `--password`, `--password-hash`, `--users-file` (threat cases ).
+//!
+//! Passwords are checked two at a time, on threads of their own, so that sign-ins can neither fill
+//! the memory nor hold up requests. Whoever guesses is slowed down ([`super::brakes`]).
 
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
-use super::Identity;
+use super::brakes::{Attempt, Brakes};
+use super::password::{Checked, NotChecked, is_correct};
+use super::{Identity, Subject};
+use crate::policy::Network;
+
+pub use super::password::{hash_password, is_known_hash, weakness};
+pub use super::users_file::{UsersFileError, parse_users_file};
+
+/// The name of the user that `--password` and `--password-hash` make.
+pub const OWNER: &str = "owner";
+
+/// Each takes some 20 MiB and a core.
+const CHECKS_AT_ONCE: usize = 2;
+
+/// Checks under way or waiting for their turn; some 20 ms each.
+const CHECKS_ACCEPTED: usize = 64;
+
+/// When to come back if the checks could not be done.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// One local user.
 #[derive(Clone)]
@@ -24,7 +49,12 @@ pub enum PasswordSecret {
 }
 
 /// All local users, with the brakes on guessing.
-pub struct LocalUsers {}
+pub struct LocalUsers {
+    users: Vec<LocalUser>,
+    brakes: Mutex<Brakes>,
+    accepted: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+}
 
 /// The outcome of a sign-in attempt that did not succeed.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,17 +68,21 @@ pub enum Refused {
 impl LocalUsers {
     /// `users` may be empty: then there is no local sign-in.
     pub fn new(users: Vec<LocalUser>) -> Self {
-        let _ = users;
-        todo!()
+        Self {
+            users,
+            brakes: Mutex::default(),
+            accepted: Arc::new(Semaphore::new(CHECKS_ACCEPTED)),
+            turns: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        todo!()
+        self.users.is_empty()
     }
 
     /// Whether the sign-in form must ask for a name: not when there is one user only.
     pub fn asks_for_name(&self) -> bool {
-        todo!()
+        self.users.len() > 1
     }
 
     /// Checks a name and password. `name` is ignored where [`Self::asks_for_name`] is false.
@@ -58,19 +92,211 @@ impl LocalUsers {
         password: SecretString,
         from: IpAddr,
     ) -> Result<Identity, Refused> {
-        let _ = (name, password, from);
-        todo!()
+        let admitted = self.brakes().admit(Network::of(from), Instant::now());
+        let attempt = admitted.map_err(Refused::Later)?;
+        let user = self.user(name);
+        // An unknown name costs a check as well, or the time taken would tell it from a known one.
+        let Some(checked) = user.or_else(|| self.users.first()) else {
+            return Err(Refused::WrongCredentials);
+        };
+        match (self.check(password, checked.secret.clone()).await, user) {
+            (Ok(true), Some(user)) => Ok(self.welcome(user, &attempt)),
+            (Ok(_), _) => Err(Refused::WrongCredentials),
+            (Err(NotChecked), _) => {
+                self.brakes().forgive(&attempt);
+                Err(Refused::Later(BUSY))
+            }
+        }
+    }
+
+    fn welcome(&self, user: &LocalUser, attempt: &Attempt) -> Identity {
+        self.brakes().forgive(attempt);
+        Identity {
+            subject: Subject::local(&user.name),
+            login: user.name.clone(),
+            email: None,
+            groups: Vec::new(),
+        }
+    }
+
+    fn user(&self, name: &str) -> Option<&LocalUser> {
+        if self.asks_for_name() {
+            self.users.iter().find(|user| user.name == name)
+        } else {
+            self.users.first()
+        }
+    }
+
+    async fn check(&self, password: SecretString, secret: PasswordSecret) -> Checked {
+        self.in_turn(move || is_correct(&password, &secret)).await
+    }
+
+    /// The worker holds the permits: a client that hangs up does not make room for another check
+    /// while its own still runs.
+    async fn in_turn<W>(&self, work: W) -> Checked
+    where
+        W: FnOnce() -> Checked + Send + 'static,
+    {
+        let accepted = Arc::clone(&self.accepted)
+            .try_acquire_owned()
+            .map_err(|_| NotChecked)?;
+        let turn = Arc::clone(&self.turns)
+            .acquire_owned()
+            .await
+            .map_err(|_| NotChecked)?;
+        let worker = spawn_blocking(move || {
+            let outcome = work();
+            drop((accepted, turn));
+            outcome
+        });
+        worker.await.unwrap_or(Err(NotChecked))
+    }
+
+    /// Nothing panics while it holds the lock, so poison cannot mean a half-done change.
+    fn brakes(&self) -> MutexGuard<'_, Brakes> {
+        self.brakes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An Argon2id PHC string for a password (`mcp-guard hash-password`).
-pub fn hash_password(password: &str) -> Result<String, String> {
-    let _ = password;
-    todo!()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Whether a text is a hash that [`LocalUsers`] can check: Argon2 PHC or bcrypt.
-pub fn is_known_hash(text: &str) -> bool {
-    let _ = text;
-    todo!()
+    fn ip(n: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, n])
+    }
+
+    fn user(name: &str, secret: PasswordSecret) -> LocalUser {
+        LocalUser {
+            name: name.into(),
+            secret,
+        }
+    }
+
+    fn hashed(name: &str, password: &str) -> LocalUser {
+        user(
+            name,
+            PasswordSecret::Hash(bcrypt::hash(password, 4).unwrap()),
+        )
+    }
+
+    fn owner() -> LocalUsers {
+        LocalUsers::new(vec![user(
+            OWNER,
+            PasswordSecret::Plain("violet-anchor".into()),
+        )])
+    }
+
+    #[tokio::test]
+    async fn a_single_user_signs_in_without_a_name() {
+        let users = owner();
+        assert!(!users.asks_for_name() && !users.is_empty());
+        let identity = users
+            .sign_in("whoever", "violet-anchor".into(), ip(1))
+            .await
+            .unwrap();
+        assert_eq!(identity.subject.as_str(), "local:owner");
+        assert_eq!(identity.login, "owner");
+        let refused = users.sign_in("", "violet-ancho".into(), ip(1)).await;
+        assert_eq!(refused, Err(Refused::WrongCredentials));
+    }
+
+    #[tokio::test]
+    async fn each_of_several_users_needs_their_own_password() {
+        let argon2 = PasswordSecret::Hash(hash_password("bobs password").unwrap());
+        let users = LocalUsers::new(vec![hashed("alice", "hers"), user("bob", argon2)]);
+        assert!(users.asks_for_name());
+        let sign_in = async |name: &str, password: &str| {
+            let outcome = users.sign_in(name, password.into(), ip(1)).await;
+            outcome.map(|identity| identity.login)
+        };
+        assert_eq!(sign_in("alice", "hers").await.unwrap(), "alice");
+        assert_eq!(sign_in("bob", "bobs password").await.unwrap(), "bob");
+        assert_eq!(sign_in("bob", "hers").await, Err(Refused::WrongCredentials));
+        // An unknown name is checked against the first user's hash, and refused all the same.
+        assert_eq!(
+            sign_in("carol", "hers").await,
+            Err(Refused::WrongCredentials)
+        );
+        assert_eq!(
+            sign_in("Alice", "hers").await,
+            Err(Refused::WrongCredentials)
+        );
+    }
+
+    #[tokio::test]
+    async fn without_users_nobody_signs_in() {
+        let users = LocalUsers::new(Vec::new());
+        assert!(users.is_empty() && !users.asks_for_name());
+        let refused = users.sign_in("", "".into(), ip(1)).await;
+        assert_eq!(refused, Err(Refused::WrongCredentials));
+    }
+
+    #[tokio::test]
+    async fn a068_500_wrong_passwords_at_once_get_five_checks() {
+        let users = Arc::new(LocalUsers::new(vec![hashed(OWNER, "right")]));
+        let attempts: Vec<_> = (0..500)
+            .map(|n| {
+                let users = Arc::clone(&users);
+                let guess =
+                    async move { users.sign_in("", format!("wrong{n}").into(), ip(1)).await };
+                tokio::spawn(guess)
+            })
+            .collect();
+        let mut checked = 0;
+        for attempt in attempts {
+            match attempt.await.unwrap() {
+                Err(Refused::WrongCredentials) => checked += 1,
+                Err(Refused::Later(wait)) => assert!(wait <= Duration::from_secs(1)),
+                Ok(identity) => panic!("{identity:?}"),
+            }
+        }
+        assert_eq!(checked, 5);
+        assert!(users.sign_in("", "right".into(), ip(2)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a068_a_client_that_hangs_up_frees_no_turn_before_its_check_is_done() {
+        let users = Arc::new(owner());
+        let (finish, told) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let client = tokio::spawn({
+            let users = Arc::clone(&users);
+            async move {
+                let work = move || {
+                    let _ = begin.send(());
+                    let _ = told.recv();
+                    Ok(false)
+                };
+                users.in_turn(work).await
+            }
+        });
+        begun.await.unwrap();
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        assert_eq!(users.turns.available_permits(), CHECKS_AT_ONCE - 1);
+        finish.send(()).unwrap();
+        // All turns are free again once the check is done.
+        drop(users.turns.acquire_many(2).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn when_too_many_wait_already_the_answer_is_later_and_costs_nothing() {
+        let users = owner();
+        let all = u32::try_from(CHECKS_ACCEPTED).unwrap();
+        let taken = Arc::clone(&users.accepted)
+            .try_acquire_many_owned(all)
+            .unwrap();
+        for _ in 0..100 {
+            let refused = users.sign_in("", "violet-anchor".into(), ip(1)).await;
+            assert_eq!(refused, Err(Refused::Later(BUSY)));
+        }
+        drop(taken);
+        assert!(
+            users
+                .sign_in("", "violet-anchor".into(), ip(1))
+                .await
+                .is_ok()
+        );
+    }
 }

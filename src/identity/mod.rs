@@ -1,7 +1,10 @@
 //! Who a person is, and how they prove it. Local users now; GitHub, Google and OIDC issuers are to
 //! stand beside [`local`].
 
+mod brakes;
 pub mod local;
+mod password;
+mod users_file;
 
 use serde::{Deserialize, Serialize};
 

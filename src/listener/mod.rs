@@ -1,1 +1,50 @@
 //! Sockets, connections, their limits, and the drain at the end.
+//!
+//! One worker per core, each a single-threaded runtime: a connection is served by one of them from
+//! its first byte to its last, so what a request touches needs no lock. The accept loop, the
+//! deadlines and the counts are our own, because hyper has no limit on a peer that sends nothing
+//! and waits for ever on an open event stream (design rule D-20).
+
+mod activity;
+mod address;
+mod connection;
+mod drain;
+mod limits;
+mod socket;
+mod workers;
+
+use std::net::IpAddr;
+
+use hyper::Request;
+use hyper::body::Incoming;
+
+use crate::http::Reply;
+
+pub use address::{Address, AddressError};
+pub use drain::Drain;
+pub use socket::{BindError, Bound, bind};
+pub use workers::Workers;
+
+/// Where to listen, and how much to let in.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub addresses: Vec<Address>,
+    /// Threads that serve connections; at least one is started.
+    pub workers: usize,
+    /// Connections at any one time, over all addresses.
+    pub max_connections: usize,
+    /// Connections at any one time of one IPv4 address or one IPv6 /64. Unix sockets have no such
+    /// count: behind them is a proxy.
+    pub max_connections_per_address: usize,
+}
+
+/// What answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request. `peer` is the other end of the connection, 127.0.0.1 on a unix socket.
+    /// The future stays on the worker that polls it first. If it panics, the client gets a 500 and
+    /// the connection ends.
+    fn call(&self, request: Request<Incoming>, peer: IpAddr) -> impl Future<Output = Reply>;
+}
+
+#[cfg(test)]
+mod tests;

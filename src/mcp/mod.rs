@@ -2,12 +2,16 @@
 //! Pure: no I/O, nothing of ours imported.
 
 mod error;
+mod keys;
 mod line;
 mod message;
+mod parse;
+mod scan;
 pub mod sse;
 mod version;
 
 pub use error::{ErrorCode, error_for, error_without_id};
 pub use line::{Line, LineSplitter};
-pub use message::{Kind, Message, ParseError, RawId, Replace, parse_batch};
+pub use message::{Kind, Message, ParseError, RawId, Replace};
+pub use parse::parse_batch;
 pub use version::Version;

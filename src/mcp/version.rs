@@ -38,3 +38,35 @@ impl Version {
         self >= Self::V2025_11_25
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn revisions_are_known_by_their_date_and_in_its_order() {
+        let dates = [
+            "2024-11-05",
+            "2025-03-26",
+            "2025-06-18",
+            "2025-11-25",
+            "2026-07-28",
+        ];
+        let known: Vec<Version> = dates
+            .iter()
+            .filter_map(|date| Version::parse(date))
+            .collect();
+        assert_eq!(known.len(), dates.len());
+        assert!(known.is_sorted());
+        for text in ["", "2025-11-25 ", "2025-11-26", "DRAFT-2026-v1"] {
+            assert_eq!(Version::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_revision_has_follows_from_it() {
+        assert!(Version::V2025_11_25.is_legacy() && !Version::V2026_07_28.is_legacy());
+        assert!(Version::V2025_03_26.has_batches() && !Version::V2025_06_18.has_batches());
+        assert!(Version::V2025_11_25.has_priming() && !Version::V2025_06_18.has_priming());
+    }
+}

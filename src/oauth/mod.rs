@@ -1,15 +1,23 @@
 //! The authorization server that MCP clients see: discovery, registration, authorize, consent,
 //! tokens, revocation. A file per noun of the RFCs.
 
+mod answer;
 mod authorize;
+mod browser;
 mod client;
+mod client_authentication;
 mod consent;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod metadata;
+mod problem;
 mod redirect_uri;
 mod registration;
 mod revocation;
 mod scope;
+mod strict_json;
+mod target;
 mod token;
 
 use std::sync::Arc;
@@ -22,6 +30,8 @@ use crate::grant::{Grants, ResourceUri};
 use crate::http::{ExternalUrl, Inbound, Origins, Reply};
 use crate::identity::local::LocalUsers;
 use crate::store::Store;
+
+use client::Clients;
 
 pub use redirect_uri::RedirectPattern;
 
@@ -62,11 +72,15 @@ pub enum Endpoint {
     Revoke,
 }
 
-/// The authorization server.
+/// The authorization server. The files of this room add its endpoints.
 pub struct AuthorizationServer {
-    // The rooms' files add `impl AuthorizationServer` blocks: `register`, `authorize`, `token` …
-    _grants: Grants,
-    _clients: client::Clients,
+    settings: Settings,
+    clients: Clients,
+    grants: Grants,
+    keyring: Keyring,
+    clock: Clock,
+    users: LocalUsers,
+    origins: Origins,
 }
 
 impl AuthorizationServer {
@@ -79,19 +93,34 @@ impl AuthorizationServer {
         users: LocalUsers,
         origins: Origins,
     ) -> Arc<Self> {
-        let _ = (settings, store, keyring, grants, clock, users, origins);
-        todo!()
+        Arc::new(Self {
+            settings,
+            clients: Clients::new(store, clock.clone()),
+            grants,
+            keyring,
+            clock,
+            users,
+            origins,
+        })
     }
 
     /// Answers one request. The method has been checked by the router, and CORS and security
     /// headers are set there; `Cache-Control` is set here.
     pub async fn handle(&self, endpoint: Endpoint, request: Inbound) -> Reply {
-        let _ = (endpoint, request);
-        todo!()
+        match endpoint {
+            Endpoint::Metadata => self.metadata(),
+            Endpoint::Register => self.register(request).await,
+            Endpoint::Authorize => self.authorize(request).await,
+            Endpoint::Continue => self.proceed(request).await,
+            Endpoint::Password => self.password(request).await,
+            Endpoint::Token | Endpoint::Revoke => todo!(),
+        }
     }
 
     /// Removes clients that were never used. The `app` calls it every few minutes.
     pub async fn sweep(&self) {
-        todo!()
+        if let Err(error) = self.clients.sweep(&self.grants).await {
+            tracing::warn!(%error, "cannot sweep the registered clients");
+        }
     }
 }

@@ -1,3 +1,6 @@
 //! Limits on what one source may do.
 
+mod network;
 pub mod rate_limit;
+
+pub use network::Network;

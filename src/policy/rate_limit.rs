@@ -1,1 +1,172 @@
-//! A token bucket per key, bounded in the number of keys it remembers.
+//! A token bucket per network, bounded in the number of networks it remembers.
+//!
+//! A bucket that has filled up again is as good as forgotten, and is forgotten. Where too many are
+//! not full, everybody shares one bucket until some are: memory is bounded whatever strangers do.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock, MonotonicClock};
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+
+use super::Network;
+
+/// The slowest rate there is: one a day.
+const SLOWEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Looking through all buckets takes time; a flood must not make it happen at every request.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A limit on how often each network may do something. `C` differs from the system's monotonic
+/// clock in tests only.
+pub struct RateLimit<C: Clock = MonotonicClock> {
+    clock: C,
+    networks: RateLimiter<Network, DashMapStateStore<Network>, C, NoOpMiddleware<C::Instant>>,
+    shared: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
+    max_keys: usize,
+    pruned: Mutex<Option<C::Instant>>,
+}
+
+impl RateLimit {
+    /// At most `burst` at once (at least one) and `per_second` in the long run, for each network;
+    /// a fraction means less than one a second, and nothing is slower than one a day. About
+    /// `max_keys` networks are remembered.
+    pub fn new(burst: u32, per_second: f64, max_keys: usize) -> Self {
+        Self::with_clock(burst, per_second, max_keys, MonotonicClock)
+    }
+}
+
+impl<C: Clock + Clone> RateLimit<C> {
+    fn with_clock(burst: u32, per_second: f64, max_keys: usize, clock: C) -> Self {
+        let quota = quota(burst, per_second);
+        Self {
+            networks: RateLimiter::dashmap_with_clock(quota, clock.clone()),
+            shared: RateLimiter::direct_with_clock(quota, clock.clone()),
+            max_keys,
+            pruned: Mutex::new(None),
+            clock,
+        }
+    }
+
+    /// Counts one more; if that is one too many, how long until it would not be.
+    pub fn check(&self, ip: IpAddr) -> Result<(), Duration> {
+        let checked = if self.has_room() {
+            self.networks.check_key(&Network::of(ip))
+        } else {
+            self.shared.check()
+        };
+        checked.map_err(|refusal| refusal.wait_time_from(self.clock.now()))
+    }
+
+    fn has_room(&self) -> bool {
+        if self.networks.len() < self.max_keys {
+            return true;
+        }
+        self.prune();
+        self.networks.len() < self.max_keys
+    }
+
+    fn prune(&self) {
+        let now = self.clock.now();
+        let mut pruned = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = |last: C::Instant| now >= last + PRUNE_INTERVAL.into();
+        if pruned.is_none_or(due) {
+            *pruned = Some(now);
+            drop(pruned);
+            self.networks.retain_recent();
+        }
+    }
+}
+
+fn quota(burst: u32, per_second: f64) -> Quota {
+    // `max` also turns what is not a number into a number.
+    let interval = Duration::try_from_secs_f64(per_second.max(0.0).recip())
+        .unwrap_or(SLOWEST)
+        .clamp(Duration::from_nanos(1), SLOWEST);
+    let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+    Quota::with_period(interval)
+        .unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN))
+        .allow_burst(burst)
+}
+
+#[cfg(test)]
+mod tests {
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    fn limit(max_keys: usize) -> (RateLimit<FakeRelativeClock>, FakeRelativeClock) {
+        let clock = FakeRelativeClock::default();
+        (
+            RateLimit::with_clock(3, 0.1, max_keys, clock.clone()),
+            clock,
+        )
+    }
+
+    fn ip(n: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, n])
+    }
+
+    #[test]
+    fn a_burst_passes_and_what_follows_waits() {
+        let (limit, clock) = limit(100);
+        for _ in 0..3 {
+            assert_eq!(limit.check(ip(1)), Ok(()));
+        }
+        assert_eq!(limit.check(ip(1)), Err(Duration::from_secs(10)));
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(limit.check(ip(1)), Ok(()));
+        assert_eq!(limit.check(ip(1)), Err(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn one_network_does_not_spend_anothers_share() {
+        let (limit, _) = limit(100);
+        while limit.check(ip(1)).is_ok() {}
+        assert_eq!(limit.check(ip(2)), Ok(()));
+        let neighbours = ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"];
+        let passed = neighbours
+            .iter()
+            .filter(|ip| limit.check(ip.parse().unwrap()).is_ok());
+        assert_eq!(passed.count(), 3);
+    }
+
+    #[test]
+    fn rotating_addresses_cost_no_memory_and_gain_nothing() {
+        let (limit, clock) = limit(10);
+        let passed = (0..=255).filter(|n| limit.check(ip(*n)).is_ok()).count();
+        assert_eq!(passed, 10 + 3);
+        assert_eq!(limit.networks.len(), 10);
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(limit.check(ip(99)), Ok(()));
+        assert_eq!(limit.networks.len(), 1);
+    }
+
+    #[test]
+    fn senseless_rates_are_slow_ones() {
+        for rate in [0.0, -1.0, f64::NAN, f64::NEG_INFINITY, 1e-300] {
+            assert_eq!(quota(0, rate).replenish_interval(), SLOWEST, "{rate}");
+        }
+        assert_eq!(
+            quota(0, 4.0).replenish_interval(),
+            Duration::from_millis(250)
+        );
+        assert_eq!(quota(0, f64::INFINITY).burst_size(), NonZeroU32::MIN);
+    }
+
+    #[test]
+    fn the_systems_clock_serves_as_well() {
+        let limit = RateLimit::new(1, 0.001, 10);
+        assert_eq!(limit.check(ip(1)), Ok(()));
+        let wait = limit.check(ip(1)).unwrap_err();
+        assert!(
+            wait > Duration::from_secs(900) && wait <= Duration::from_secs(1000),
+            "{wait:?}"
+        );
+    }
+}

@@ -15,7 +15,30 @@
 //!   errors into 503, and clients delete their credentials on anything less honest.
 //!
 //! One test suite (`contract.rs`) runs against every backend.
+//!
+//! # What each primitive is for
+//!
+//! * `get`: looking up a client, an access token, a grant.
+//! * `put`: what only one place ever writes, such as a mark that a client was used.
+//! * `create`: what must be new (registrations, codes, access tokens), and leases.
+//! * `swap`: every change to a grant: rotation, confirmation, revocation. Who loses the race reads
+//!   again and decides anew.
+//! * `take`: redeeming an authorization code, which therefore works once.
+//! * `delete`: revocation, and giving up a lease.
+//! * `scan`: finding the grants of a client or a user, page by page, and cleaning up.
 
+#[cfg(test)]
+mod contract;
+mod directory;
+mod memory;
+mod sqlite;
+mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use self::memory::Memory;
+use self::sqlite::Sqlite;
 use crate::clock::{Clock, Timestamp};
 
 /// A key: a short path such as `grant/ab12`. Bytes compare as in `scan`'s order.
@@ -42,28 +65,40 @@ pub enum StoreError {
     Damaged { key: String, what: String },
 }
 
-/// The store. Cheap to clone; clones share the state.
+/// The store. Cheap to clone; clones share the state. Works from any thread and any runtime.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    backend: Arc<Backend>,
+}
+
+enum Backend {
+    Memory(Memory),
+    Sqlite(Sqlite),
+}
 
 impl Store {
     /// A store that lives and dies with the process.
     pub fn memory(clock: Clock) -> Self {
-        let _ = clock;
-        todo!()
+        Self {
+            backend: Arc::new(Backend::Memory(Memory::new(clock))),
+        }
     }
 
     /// Opens or creates the SQLite store in `directory` (0700, files 0600), and locks it against
     /// a second guard.
-    pub fn sqlite(directory: &std::path::Path, clock: Clock) -> Result<Self, OpenError> {
-        let _ = (directory, clock);
-        todo!()
+    pub fn sqlite(directory: &Path, clock: Clock) -> Result<Self, OpenError> {
+        let sqlite = Sqlite::open(directory, clock)?;
+        Ok(Self {
+            backend: Arc::new(Backend::Sqlite(sqlite)),
+        })
     }
 
     /// The record at `key`.
     pub async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        let _ = key;
-        todo!()
+        match &*self.backend {
+            Backend::Memory(memory) => memory.get(key),
+            Backend::Sqlite(sqlite) => sqlite.get(key).await,
+        }
     }
 
     /// Writes, whatever was there.
@@ -73,8 +108,10 @@ impl Store {
         value: Vec<u8>,
         expires_at: Option<Timestamp>,
     ) -> Result<Version, StoreError> {
-        let _ = (key, value, expires_at);
-        todo!()
+        match &*self.backend {
+            Backend::Memory(memory) => memory.put(key, value, expires_at),
+            Backend::Sqlite(sqlite) => sqlite.put(key, value, expires_at).await,
+        }
     }
 
     /// Writes if nothing was there; `None` if something was.
@@ -84,8 +121,10 @@ impl Store {
         value: Vec<u8>,
         expires_at: Option<Timestamp>,
     ) -> Result<Option<Version>, StoreError> {
-        let _ = (key, value, expires_at);
-        todo!()
+        match &*self.backend {
+            Backend::Memory(memory) => memory.create(key, value, expires_at),
+            Backend::Sqlite(sqlite) => sqlite.create(key, value, expires_at).await,
+        }
     }
 
     /// Writes if the record's version still is `expected`; `None` if it is another, or gone.
@@ -96,20 +135,26 @@ impl Store {
         value: Vec<u8>,
         expires_at: Option<Timestamp>,
     ) -> Result<Option<Version>, StoreError> {
-        let _ = (key, expected, value, expires_at);
-        todo!()
+        match &*self.backend {
+            Backend::Memory(memory) => memory.swap(key, expected, value, expires_at),
+            Backend::Sqlite(sqlite) => sqlite.swap(key, expected, value, expires_at).await,
+        }
     }
 
     /// Reads and deletes in one step.
     pub async fn take(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        let _ = key;
-        todo!()
+        match &*self.backend {
+            Backend::Memory(memory) => memory.take(key),
+            Backend::Sqlite(sqlite) => sqlite.take(key).await,
+        }
     }
 
     /// Deletes; whether there was anything.
     pub async fn delete(&self, key: &Key) -> Result<bool, StoreError> {
-        let _ = key;
-        todo!()
+        match &*self.backend {
+            Backend::Memory(memory) => memory.delete(key),
+            Backend::Sqlite(sqlite) => sqlite.delete(key).await,
+        }
     }
 
     /// Up to `limit` records whose key starts with `prefix` and follows `after`, in key order.
@@ -119,18 +164,27 @@ impl Store {
         after: Option<&Key>,
         limit: usize,
     ) -> Result<Vec<(String, Record)>, StoreError> {
-        let _ = (prefix, after, limit);
-        todo!()
+        match &*self.backend {
+            Backend::Memory(memory) => memory.scan(prefix, after, limit),
+            Backend::Sqlite(sqlite) => sqlite.scan(prefix, after, limit).await,
+        }
     }
 
     /// Removes records that have expired; how many. The `app` calls it every few minutes.
     pub async fn sweep(&self) -> Result<usize, StoreError> {
-        todo!()
+        match &*self.backend {
+            Backend::Memory(memory) => memory.sweep(),
+            Backend::Sqlite(sqlite) => sqlite.sweep().await,
+        }
     }
 
-    /// Finishes what was accepted, and closes. Later operations are errors.
+    /// Finishes what was accepted, and closes. Later operations are errors. Dropping the last
+    /// clone does the same, without waiting for it.
     pub async fn close(&self) {
-        todo!()
+        match &*self.backend {
+            Backend::Memory(memory) => memory.close(),
+            Backend::Sqlite(sqlite) => sqlite.close().await,
+        }
     }
 }
 
@@ -140,4 +194,21 @@ impl Store {
 pub struct OpenError {
     pub message: String,
     pub hint: Option<String>,
+}
+
+impl OpenError {
+    fn new(message: String) -> Self {
+        Self {
+            message,
+            hint: None,
+        }
+    }
+
+    fn io(what: &str, path: &Path, error: &std::io::Error) -> Self {
+        Self::new(format!("{what} {}: {error}", path.display()))
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".into())
 }

@@ -1,18 +1,76 @@
 //! Which child a session gets: by isolation, under the caps, with backoff after crashes.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use super::{Attachment, Caller, Client, JoinError, Settings};
+use tokio::process::Command;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedMutexGuard, watch};
+use tracing::{info, warn};
+
+use super::child::{self, Pipes, Terms};
+use super::environment::Environment;
+use super::quota::{Ending, Quota};
+use super::spawner::{Spawner, Supervised, own_binary, supervised};
+use super::wire::{Stop, Wire};
+use super::{Attachment, Caller, ChildStderr, Client, Isolation, JoinError, Settings};
+
+/// What [`Children::stop`] waits beyond the two graces of a child that goes the hard way.
+const MARGIN: Duration = Duration::from_secs(3);
 
 /// All children of one wrapped server.
 pub struct Children<C: Client> {
-    _clients: std::marker::PhantomData<C>,
+    settings: Settings,
+    environment: Environment,
+    supervisor: PathBuf,
+    spawner: Result<Spawner, String>,
+    registry: Mutex<Registry<C>>,
+    /// How many are alive, for [`Self::stop`] to wait on.
+    alive: watch::Sender<usize>,
 }
+
+struct Registry<C: Client> {
+    quota: Quota,
+    stopping: bool,
+    started: u64,
+    wires: HashMap<u64, Weak<Wire<C>>>,
+    /// User and shared isolation: by subject, or under the empty name.
+    doors: HashMap<String, Door<C>>,
+}
+
+/// The way to a child that several sessions share. Held while it is started, so that there is one
+/// start for all that wait.
+type Door<C> = Arc<tokio::sync::Mutex<Weak<Wire<C>>>>;
+type OpenDoor<C> = OwnedMutexGuard<Weak<Wire<C>>>;
 
 impl<C: Client> Children<C> {
     pub fn new(settings: Settings) -> Arc<Self> {
-        let _ = settings;
-        todo!()
+        Self::supervised_by(own_binary(), settings)
+    }
+
+    /// With another binary of ours as the supervisor: for tests, which run in a binary of their own.
+    pub fn supervised_by(supervisor: PathBuf, settings: Settings) -> Arc<Self> {
+        let limit_each = match settings.isolation {
+            Isolation::Shared => settings.max_children,
+            Isolation::Session | Isolation::User => settings.max_children_per_user,
+        };
+        Arc::new(Self {
+            environment: Environment::new(&settings, std::env::vars_os()),
+            supervisor,
+            spawner: Spawner::start().map_err(|error| error.to_string()),
+            registry: Mutex::new(Registry {
+                quota: Quota::new(settings.max_children, limit_each),
+                stopping: false,
+                started: 0,
+                wires: HashMap::new(),
+                doors: HashMap::new(),
+            }),
+            alive: watch::Sender::new(0),
+            settings,
+        })
     }
 
     /// Attaches a session to a child, starting one if it needs to. The child's pipes are served by
@@ -22,17 +80,199 @@ impl<C: Client> Children<C> {
         caller: &Caller,
         client: Arc<C>,
     ) -> Result<Attachment<C>, JoinError> {
-        let _ = (caller, client);
-        todo!()
+        let subject = match self.settings.isolation {
+            Isolation::Session => return self.start(caller, client, None).await,
+            Isolation::User => &*caller.subject,
+            Isolation::Shared => "",
+        };
+        let door = self.door(subject)?.lock_owned().await;
+        let wire = door.upgrade();
+        if let Some(attachment) = wire.and_then(|wire| Attachment::new(&wire, &client)) {
+            return Ok(attachment);
+        }
+        self.start(caller, client, Some(door)).await
     }
 
-    /// Children alive now.
+    /// Children alive now: from before their start until their process is reaped.
     pub fn count(&self) -> usize {
-        todo!()
+        self.lock().quota.alive()
     }
 
     /// Stops all children (stdin EOF → SIGTERM → SIGKILL of the group) and starts no more.
     pub async fn stop(&self) {
-        todo!()
+        let wires: Vec<_> = {
+            let mut registry = self.lock();
+            registry.stopping = true;
+            registry.wires.values().filter_map(Weak::upgrade).collect()
+        };
+        for wire in &wires {
+            wire.stop(Stop::Guard);
+        }
+        let mut alive = self.alive.subscribe();
+        let patience = self.settings.stop_grace * 2 + MARGIN;
+        let none_left = alive.wait_for(|alive| *alive == 0);
+        if tokio::time::timeout(patience, none_left).await.is_err() {
+            warn!(left = self.count(), "server processes are left behind");
+        }
     }
+
+    fn door(&self, subject: &str) -> Result<Door<C>, JoinError> {
+        let mut registry = self.lock();
+        if registry.stopping {
+            return Err(JoinError::Stopping);
+        }
+        Ok(registry
+            .doors
+            .entry(subject.to_owned())
+            .or_default()
+            .clone())
+    }
+
+    /// In a task of its own: a caller who goes away in the middle must not leave behind a process
+    /// that nobody counts. The attachment is then dropped, and the child stopped.
+    async fn start(
+        self: &Arc<Self>,
+        caller: &Caller,
+        client: Arc<C>,
+        door: Option<OpenDoor<C>>,
+    ) -> Result<Attachment<C>, JoinError> {
+        let slot = self.slot(caller)?;
+        let command = self.command(caller);
+        let children = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            let (process, pipes) = children.spawn(command).await?;
+            children.attach(slot, process, pipes, &client, door)
+        });
+        task.await
+            .unwrap_or_else(|error| Err(JoinError::Spawn(error.to_string())))
+    }
+
+    fn slot(self: &Arc<Self>, caller: &Caller) -> Result<Slot<C>, JoinError> {
+        let subject = match self.settings.isolation {
+            Isolation::Shared => "",
+            Isolation::Session | Isolation::User => &*caller.subject,
+        };
+        let mut registry = self.lock();
+        if registry.stopping {
+            return Err(JoinError::Stopping);
+        }
+        registry.quota.take(subject, Instant::now())?;
+        registry.started += 1;
+        self.alive.send_replace(registry.quota.alive());
+        Ok(Slot {
+            children: Arc::clone(self),
+            subject: subject.to_owned(),
+            number: registry.started,
+            ending: Ending {
+                crashed: true,
+                lived: Duration::ZERO,
+            },
+        })
+    }
+
+    /// A child for everybody knows nobody (its `--env` cannot name the caller).
+    fn command(&self, caller: &Caller) -> Command {
+        let settings = &self.settings;
+        let caller = (settings.isolation != Isolation::Shared).then_some(caller);
+        let mut command = supervised(&self.supervisor, settings.stop_grace, &settings.command);
+        command
+            .env_clear()
+            .envs(self.environment.variables(caller))
+            .current_dir(settings.working_dir.as_deref().unwrap_or(Path::new(".")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(match settings.stderr {
+                ChildStderr::Log => Stdio::piped(),
+                ChildStderr::Inherit => Stdio::inherit(),
+                ChildStderr::Drop => Stdio::null(),
+            });
+        command
+    }
+
+    async fn spawn(&self, command: Command) -> Result<(Supervised, Pipes), JoinError> {
+        let spawner = self.spawner.as_ref();
+        let spawner = spawner.map_err(|error| JoinError::Spawn(error.clone()))?;
+        let started = spawner.spawn(command, Handle::current()).await;
+        let mut process = started.map_err(|error| JoinError::Spawn(error.to_string()))?;
+        let pipes = process.take_pipes();
+        let pipes = pipes.ok_or_else(|| JoinError::Spawn("it has no pipes".into()))?;
+        Ok((process, pipes))
+    }
+
+    /// The session is on the wire before the child can say a word.
+    fn attach(
+        &self,
+        slot: Slot<C>,
+        process: Supervised,
+        pipes: Pipes,
+        client: &Arc<C>,
+        door: Option<OpenDoor<C>>,
+    ) -> Result<Attachment<C>, JoinError> {
+        let wire = Arc::new(Wire::new(self.settings.isolation, Handle::current()));
+        let attachment = Attachment::new(&wire, client).ok_or(JoinError::Stopping)?;
+        if let Some(mut door) = door {
+            *door = Arc::downgrade(&wire);
+        }
+        let number = slot.number;
+        info!(child = number, subject = ?slot.subject, "a server process starts");
+        self.enlist(number, &wire);
+        let terms = Terms {
+            number,
+            stop_grace: self.settings.stop_grace,
+            idle_timeout: self.settings.session_idle_timeout,
+        };
+        tokio::spawn(async move {
+            let ending = child::tend(process, pipes, wire, terms).await;
+            slot.end(ending);
+        });
+        Ok(attachment)
+    }
+
+    /// From here on [`Self::stop`] finds it; if that came first, it is stopped by us.
+    fn enlist(&self, number: u64, wire: &Arc<Wire<C>>) {
+        let mut registry = self.lock();
+        registry.wires.insert(number, Arc::downgrade(wire));
+        if registry.stopping {
+            drop(registry);
+            wire.stop(Stop::Guard);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry<C>> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One child in the count. Given back when it is dropped, which is when the process was reaped.
+struct Slot<C: Client> {
+    children: Arc<Children<C>>,
+    subject: String,
+    number: u64,
+    /// Until it is known better: it did not even start.
+    ending: Ending,
+}
+
+impl<C: Client> Slot<C> {
+    fn end(mut self, ending: Ending) {
+        self.ending = ending;
+    }
+}
+
+impl<C: Client> Drop for Slot<C> {
+    fn drop(&mut self) {
+        let mut registry = self.children.lock();
+        registry
+            .quota
+            .give_back(&self.subject, self.ending, Instant::now());
+        registry.wires.remove(&self.number);
+        // New holders come by the map alone, whose lock we have.
+        registry
+            .doors
+            .retain(|_, door| Arc::strong_count(door) > 1 || is_in_use(door));
+        self.children.alive.send_replace(registry.quota.alive());
+    }
+}
+
+fn is_in_use<C: Client>(door: &Door<C>) -> bool {
+    door.try_lock().map_or(true, |wire| wire.strong_count() > 0)
 }

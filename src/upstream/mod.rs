@@ -9,10 +9,19 @@ mod attachment;
 mod child;
 mod children;
 mod environment;
+mod handshake;
 mod mux;
+mod outbox;
+mod output;
+mod process_tree;
+mod program;
+mod quota;
+mod routing;
 mod spawner;
 mod stderr;
+mod subscriptions;
 pub mod supervisor;
+mod throttle;
 mod wire;
 
 use std::ffi::OsString;
@@ -21,6 +30,8 @@ use std::time::Duration;
 
 pub use attachment::Attachment;
 pub use children::Children;
+pub use environment::{UnknownPlaceholder, check_placeholders, is_ours, uses_identity};
+pub use program::find_program;
 
 use crate::mcp::Message;
 
@@ -140,4 +151,28 @@ pub enum SendError {
     /// The child does not read: 503.
     #[error("the server does not take messages at the moment")]
     Congested,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Settings for a command, all else being what the tests of this room can bear.
+    pub(super) fn settings(command: &[&str]) -> Settings {
+        Settings {
+            command: command.iter().map(OsString::from).collect(),
+            working_dir: None,
+            env: Vec::new(),
+            clean_env: false,
+            pass_env: Vec::new(),
+            stderr: ChildStderr::Log,
+            isolation: Isolation::Session,
+            max_children: 8,
+            max_children_per_user: 4,
+            start_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(10),
+            session_idle_timeout: Duration::from_secs(60),
+            stop_grace: Duration::from_millis(500),
+        }
+    }
 }

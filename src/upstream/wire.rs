@@ -1,1 +1,449 @@
+//! A child's two pipes and the sessions that talk over them.
+//!
+//! Everything that passes goes under one short lock: the multiplexer, what is queued for the
+//! child, who is attached. Sessions are called back outside of it. A wire ends once: each session
+//! that is still attached is told exactly once, and from then on every send says "gone" (B17).
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tracing::trace;
+
+use super::handshake::{Handshake, Step, Waiter};
+use super::mux::{Incoming, Mux};
+use super::outbox::Outbox;
+use super::subscriptions::Subscriptions;
+use super::{Client, Delivery, ExchangeId, Isolation, SendError, SessionKey};
+use crate::mcp::{Kind, Message, RawId};
+
+/// In whose name the wire itself asks: no session has this key, as they are counted up from zero.
+const OWN: SessionKey = SessionKey(u64::MAX);
+
+/// So many timeouts without a sign of life from the child between them end it (R-08).
+const TIMEOUTS: u32 = 3;
+
+/// Why a child is to be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// Its only session left.
+    Left,
+    /// Nobody used it for long.
+    Idle,
+    /// The guard stops.
+    Guard,
+    /// It lets requests time out and says nothing.
+    Silent,
+    /// It takes no input any more.
+    Deaf,
+}
+
+impl Stop {
+    pub(super) const fn why(self) -> &'static str {
+        match self {
+            Self::Left => "its session has ended",
+            Self::Idle => "nobody used the server process for a while",
+            Self::Guard => "the guard is stopping",
+            Self::Silent => "the server process did not answer any more and was stopped",
+            Self::Deaf => "the server process closed its input",
+        }
+    }
+}
+
+pub(super) struct Wire<C: Client> {
+    isolation: Isolation,
+    /// Where the child's tasks live.
+    runtime: Handle,
+    state: Mutex<State<C>>,
+    /// Something is queued, or the wire was closed.
+    writer: Notify,
+    /// A stop is asked for, or the last session left.
+    keeper: Notify,
+}
+
+/// What is behind the lock. Who gets what the child says by itself is decided in `routing`.
+pub(super) struct State<C: Client> {
+    pub(super) isolation: Isolation,
+    pub(super) mux: Mux,
+    pub(super) outbox: Outbox,
+    pub(super) clients: HashMap<SessionKey, Arc<C>>,
+    pub(super) subscriptions: Subscriptions,
+    /// The session that spoke last.
+    pub(super) recent: Option<SessionKey>,
+    handshake: Handshake,
+    open: bool,
+    stop: Option<Stop>,
+    /// Whether the child has ever answered a request; the first one is `initialize`.
+    answered: bool,
+    timeouts: u32,
+    idle_since: Option<Instant>,
+}
+
+/// A message on its way to a session.
+pub(super) type Parcel<C> = (Arc<C>, Delivery);
+
+impl<C: Client> Wire<C> {
+    pub(super) fn new(isolation: Isolation, runtime: Handle) -> Self {
+        Self {
+            isolation,
+            runtime,
+            state: Mutex::new(State {
+                isolation,
+                mux: Mux::new(),
+                outbox: Outbox::default(),
+                clients: HashMap::new(),
+                subscriptions: Subscriptions::default(),
+                recent: None,
+                handshake: Handshake::default(),
+                open: true,
+                stop: None,
+                answered: false,
+                timeouts: 0,
+                idle_since: None,
+            }),
+            writer: Notify::new(),
+            keeper: Notify::new(),
+        }
+    }
+
+    /// `false` if the wire has ended, or is about to.
+    pub(super) fn attach(&self, client: &Arc<C>) -> bool {
+        let mut state = self.lock();
+        if state.open {
+            state.clients.insert(client.key(), Arc::clone(client));
+            state.idle_since = None;
+        }
+        state.open
+    }
+
+    /// The session needs the child no more.
+    pub(super) fn leave(&self, session: SessionKey) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.clients.remove(&session).is_none() {
+            return;
+        }
+        state.mux.leave(session, &mut state.outbox.lines);
+        state.subscriptions.forget(session);
+        state.handshake.withdraw(|waiter| waiter.session == session);
+        if state.recent == Some(session) {
+            state.recent = None;
+        }
+        let last = state.clients.is_empty();
+        if last {
+            state.idle_since = Some(Instant::now());
+        }
+        drop(guard);
+        self.writer.notify_one();
+        if last && self.isolation == Isolation::Session {
+            self.stop(Stop::Left);
+        } else if last {
+            self.keeper.notify_one();
+        }
+    }
+
+    pub(super) fn request(
+        &self,
+        session: SessionKey,
+        exchange: ExchangeId,
+        message: &Message,
+    ) -> Result<(), SendError> {
+        let mut state = self.lock();
+        state.admit(session, message)?;
+        let known = if self.isolation == Isolation::Session {
+            state.request(session, exchange, message).map(|()| None)?
+        } else {
+            state.shared_request(session, exchange, message)?
+        };
+        let client = known.and_then(|answer| Some((state.client(session)?, answer)));
+        drop(state);
+        self.writer.notify_one();
+        if let Some((client, answer)) = client {
+            // Not from here: the session may hold a lock of its own while it calls us.
+            self.runtime
+                .spawn(async move { client.deliver(Delivery::Last(exchange, answer)) });
+        }
+        Ok(())
+    }
+
+    pub(super) fn notify(&self, session: SessionKey, message: &Message) -> Result<(), SendError> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.admit(session, message)?;
+        let repeated = self.isolation != Isolation::Session
+            && message.method() == Some("notifications/initialized")
+            && !state.handshake.initialized();
+        if !repeated {
+            state
+                .mux
+                .notification(session, message, &mut state.outbox.lines);
+        }
+        drop(guard);
+        self.writer.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn respond(&self, session: SessionKey, message: &Message) -> Result<(), SendError> {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.admit(session, message)?;
+        state
+            .mux
+            .answer(session, message, &mut state.outbox.lines)?;
+        drop(guard);
+        self.writer.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn refuse(&self, session: SessionKey, id: &RawId, why: &str) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.mux.refuse(session, id, why, &mut state.outbox.lines);
+        drop(guard);
+        self.writer.notify_one();
+    }
+
+    /// A request timed out.
+    pub(super) fn cancel(&self, session: SessionKey, exchange: ExchangeId, why: &str) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let waited = |waiter: &Waiter| waiter.session == session && waiter.exchange == exchange;
+        if !state.handshake.withdraw(waited) {
+            state
+                .mux
+                .cancel(session, exchange, why, &mut state.outbox.lines);
+        }
+        state.timeouts += 1;
+        let silent = state.timeouts >= TIMEOUTS;
+        drop(guard);
+        self.writer.notify_one();
+        if silent {
+            self.stop(Stop::Silent);
+        }
+    }
+
+    /// A message from the child, for whom it may concern.
+    pub(super) fn incoming(&self, message: Message) {
+        let mut state = self.lock();
+        state.timeouts = 0;
+        let (session, delivery) = match state.mux.incoming(message) {
+            Incoming::Last(OWN, _, answer) => {
+                let parcels = state.initialized(answer);
+                return self.hand_out(state, parcels);
+            }
+            Incoming::Unowned(message) => {
+                let parcels = state.route(message);
+                return self.hand_out(state, parcels);
+            }
+            Incoming::Last(session, exchange, message) => {
+                state.answered = true;
+                (session, Delivery::Last(exchange, message))
+            }
+            Incoming::More(session, exchange, message) => {
+                (session, Delivery::More(exchange, message))
+            }
+            Incoming::ToAsked(session, message) => (session, Delivery::Unowned(message)),
+            Incoming::Stray(message) => {
+                trace!(bytes = message.bytes().len(), "a stray message was dropped");
+                return;
+            }
+        };
+        let client = state.client(session);
+        drop(state);
+        if let Some(client) = client {
+            client.deliver(delivery);
+        }
+    }
+
+    fn hand_out(&self, state: MutexGuard<'_, State<C>>, parcels: Vec<Parcel<C>>) {
+        drop(state);
+        // Deciding may have put an answer to the child into the queue.
+        self.writer.notify_one();
+        for (client, delivery) in parcels {
+            client.deliver(delivery);
+        }
+    }
+
+    /// Waits for lines to write and swaps them into `batch`, whose content has been written.
+    /// `false` when the wire is closed and everything was taken.
+    pub(super) async fn next_batch(&self, batch: &mut BytesMut) -> bool {
+        loop {
+            let open = {
+                let mut state = self.lock();
+                if state.outbox.take(batch) {
+                    return true;
+                }
+                state.open
+            };
+            if !open {
+                return false;
+            }
+            self.writer.notified().await;
+        }
+    }
+
+    /// Asks the child's keeper to stop it, and closes the wire for further messages.
+    pub(super) fn stop(&self, stop: Stop) {
+        let mut state = self.lock();
+        state.stop.get_or_insert(stop);
+        state.open = false;
+        drop(state);
+        self.writer.notify_one();
+        self.keeper.notify_one();
+    }
+
+    /// Waits until the child is to be stopped: asked for, or no session since `idle`.
+    pub(super) async fn stopped(&self, idle: Duration) -> Stop {
+        loop {
+            let (stop, deadline) = self.lock().verdict(idle);
+            match (stop, deadline) {
+                (Some(stop), _) => return stop,
+                (None, None) => self.keeper.notified().await,
+                (None, Some(deadline)) => tokio::select! {
+                    () = self.keeper.notified() => {}
+                    () = sleep_until(deadline) => {}
+                },
+            }
+        }
+    }
+
+    /// The child is gone, or as good as: tells everybody who is still attached.
+    pub(super) fn end(&self, why: &str) {
+        let mut state = self.lock();
+        state.open = false;
+        let clients = std::mem::take(&mut state.clients);
+        drop(state);
+        self.writer.notify_one();
+        for client in clients.into_values() {
+            client.ended(why);
+        }
+    }
+
+    /// Whether the child has ever answered.
+    pub(super) fn has_answered(&self) -> bool {
+        self.lock().answered
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Client> State<C> {
+    fn admit(&mut self, session: SessionKey, message: &Message) -> Result<(), SendError> {
+        if !self.open {
+            return Err(SendError::Gone);
+        }
+        if !self.outbox.has_room(message.bytes().len()) {
+            return Err(SendError::Congested);
+        }
+        self.recent = Some(session);
+        Ok(())
+    }
+
+    fn request(
+        &mut self,
+        session: SessionKey,
+        exchange: ExchangeId,
+        message: &Message,
+    ) -> Result<(), SendError> {
+        self.mux
+            .request(session, exchange, message, &mut self.outbox.lines)
+    }
+
+    /// A request on a wire with several sessions: the answer, if it is known without the child.
+    fn shared_request(
+        &mut self,
+        session: SessionKey,
+        exchange: ExchangeId,
+        message: &Message,
+    ) -> Result<Option<Message>, SendError> {
+        match message.method() {
+            Some("initialize") => return self.initialize(session, exchange, message),
+            Some("resources/subscribe") => {
+                if let Some(uri) = message.uri() {
+                    self.subscriptions.add(session, uri);
+                }
+            }
+            Some("resources/unsubscribe") => {
+                let uri = message.uri().unwrap_or_default();
+                let others_follow = !self.subscriptions.remove(session, &uri);
+                if let (true, Some(id)) = (others_follow, message.id()) {
+                    return Ok(Message::parse(empty_result(&id)).ok());
+                }
+            }
+            _ => {}
+        }
+        self.request(session, exchange, message).map(|()| None)
+    }
+
+    fn initialize(
+        &mut self,
+        session: SessionKey,
+        exchange: ExchangeId,
+        message: &Message,
+    ) -> Result<Option<Message>, SendError> {
+        let waiter = Waiter {
+            session,
+            exchange,
+            message: message.clone(),
+        };
+        match self.handshake.begin(waiter) {
+            Step::Wait => Ok(None),
+            Step::Answer(answer) => Ok(Some(answer)),
+            Step::Ask => {
+                let asked = self.request(OWN, ExchangeId(0), message);
+                if asked.is_err() {
+                    self.handshake.unask();
+                }
+                asked.map(|()| None)
+            }
+        }
+    }
+
+    /// The child's answer to the wire's own `initialize`. After an error the next one is tried.
+    fn initialized(&mut self, answer: Message) -> Vec<Parcel<C>> {
+        self.answered = true;
+        let is_error = answer.kind() == Kind::Response { is_error: true };
+        let answers = self.handshake.answered(answer, is_error);
+        if let Some(next) = self.handshake.next() {
+            // It cannot fail: the wire has no other request in flight.
+            if self.request(OWN, ExchangeId(0), &next).is_err() {
+                self.handshake.unask();
+            }
+        }
+        let parcel = |(session, exchange, answer)| {
+            Some((self.client(session)?, Delivery::Last(exchange, answer)))
+        };
+        answers.into_iter().filter_map(parcel).collect()
+    }
+
+    pub(super) fn client(&self, session: SessionKey) -> Option<Arc<C>> {
+        self.clients.get(&session).cloned()
+    }
+
+    /// Why to stop now, or else when to look again. Being idle for too long closes the wire under
+    /// the same lock that found it so: nobody can attach in between.
+    fn verdict(&mut self, idle: Duration) -> (Option<Stop>, Option<Instant>) {
+        let deadline = self.idle_since.and_then(|since| since.checked_add(idle));
+        if self.stop.is_none() && deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.stop = Some(Stop::Idle);
+            self.open = false;
+        }
+        (self.stop, deadline)
+    }
+}
+
+/// A result that says only that it was done.
+pub(super) fn empty_result(id: &RawId) -> Bytes {
+    let parts: [&[u8]; 3] = [
+        br#"{"jsonrpc":"2.0","id":"#,
+        id.as_bytes(),
+        br#","result":{}}"#,
+    ];
+    Bytes::from(parts.concat())
+}

@@ -1,0 +1,392 @@
+//! The command line: a `clap` command built from the table of options, and what its errors mean in
+//! our words. Nothing of it reads the process.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::options::{self, Default, Form, GROUPS, Kind, Opt};
+use super::raw::Source;
+use super::surroundings::Surroundings;
+use super::{ConfigError, RawConfig};
+
+const ABOUT: &str =
+    "Makes an MCP server safe to put on the internet: OAuth 2.1 in front of a command";
+
+const USAGE: &str = "\
+mcp-guard --external-url URL [OPTIONS] -- COMMAND [ARG...]
+       mcp-guard --config FILE
+       mcp-guard check|healthcheck [OPTIONS] [-- COMMAND [ARG...]]
+       mcp-guard hash-password";
+
+const AFTER_HELP: &str = "\
+Every option has a variable, MCP_GUARD_<NAME IN UPPER_SNAKE>, and a key of its name in the TOML \
+file of --config. A flag beats a variable, a variable beats the file. Secrets are also found in \
+systemd's credentials directory under their name. Lists are comma-separated or repeated.
+
+First try, with nothing else installed but Node.js:
+  mcp-guard --external-url http://localhost:8080 --password '...' \\
+    -- npx -y @modelcontextprotocol/server-everything
+
+Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 configuration refused.";
+
+/// The wrapped server's command, behind `--`.
+const COMMAND: &str = "command";
+/// What stands before `--` and is no flag.
+const UPSTREAM: &str = "upstream-url";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Guard the server.
+    Serve(RawConfig),
+    /// Say what the configuration comes to.
+    Check(RawConfig),
+    /// Ask the running guard how it is.
+    Healthcheck(RawConfig),
+    HashPassword,
+    /// `--help` or `--version`: print this.
+    Print(clap::builder::StyledStr),
+}
+
+/// Reads a command line (without the program's name) and all that it refers to.
+pub fn from_args(
+    arguments: impl IntoIterator<Item = OsString>,
+    surroundings: Surroundings,
+) -> Result<Invocation, ConfigError> {
+    let arguments = std::iter::once(OsString::from("mcp-guard")).chain(arguments);
+    let mut matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return print_or_explain(&error),
+    };
+    match matches.remove_subcommand() {
+        None => Ok(Invocation::Serve(gather(matches, surroundings)?)),
+        Some((name, matches)) => match name.as_str() {
+            "check" => Ok(Invocation::Check(gather(matches, surroundings)?)),
+            "healthcheck" => Ok(Invocation::Healthcheck(gather(matches, surroundings)?)),
+            _ => Ok(Invocation::HashPassword),
+        },
+    }
+}
+
+fn command() -> Command {
+    let root = Command::new("mcp-guard")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(ABOUT)
+        .override_usage(USAGE)
+        .after_help(AFTER_HELP)
+        .max_term_width(80)
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+        .subcommand(
+            with_options(Command::new("check"))
+                .about("Print what the configuration comes to, and whether it would start"),
+        )
+        .subcommand(
+            Command::new("hash-password")
+                .about("Read a password from standard input and print its Argon2 hash"),
+        )
+        .subcommand(
+            with_options(Command::new("healthcheck"))
+                .about("Ask the guard that runs with this configuration whether it is well"),
+        );
+    with_options(root)
+}
+
+/// Adds every option of the table, and the wrapped server.
+fn with_options(mut command: Command) -> Command {
+    for group in GROUPS {
+        for option in group.options {
+            for form in option.forms() {
+                command = command.arg(flag(option, *form).help_heading(group.title));
+            }
+        }
+    }
+    command.arg(Arg::new(UPSTREAM).num_args(1).hide(true)).arg(
+        Arg::new(COMMAND)
+            .last(true)
+            .num_args(1..)
+            .value_parser(clap::value_parser!(OsString))
+            .value_name("COMMAND")
+            .help("The MCP server to start, with its arguments"),
+    )
+}
+
+fn flag(option: &'static Opt, form: Form) -> Arg {
+    let name = option.name_of(form);
+    let arg = Arg::new(name).long(name).help(help(option, form));
+    match option.kind {
+        _ if form == Form::File => arg.value_name("PATH"),
+        Kind::Switch => arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_name("true|false"),
+        Kind::One(value) | Kind::Choice(value) | Kind::Secret { value, .. } => {
+            arg.value_name(value)
+        }
+        Kind::List(value) | Kind::Repeated(value) => {
+            arg.value_name(value).action(ArgAction::Append)
+        }
+    }
+}
+
+fn help(option: &Opt, form: Form) -> String {
+    if form == Form::File {
+        return format!("File that holds the value of --{}", option.name);
+    }
+    match option.default {
+        Default::Value("false") | Default::None => option.help.to_owned(),
+        Default::Value(text) | Default::Derived(text) => {
+            format!("{} [default: {text}]", option.help)
+        }
+    }
+}
+
+/// All layers, the strongest first.
+fn gather(mut matches: ArgMatches, surroundings: Surroundings) -> Result<RawConfig, ConfigError> {
+    if let Some(text) = matches.remove_one::<String>(UPSTREAM) {
+        return Err(not_an_option(&text));
+    }
+    let mut raw = RawConfig::new(surroundings);
+    for (option, form) in options::forms() {
+        if let Some(values) = matches.remove_many::<String>(option.name_of(form)) {
+            raw.add(option, form, values.collect(), Source::Flag)?;
+        }
+    }
+    if let Some(words) = matches.remove_many::<OsString>(COMMAND) {
+        raw.add_command(words.collect(), Source::Flag);
+    }
+    raw.add_variables()?;
+    raw.add_credentials()?;
+    raw.add_file()?;
+    Ok(raw)
+}
+
+/// Something stands before `--` that is neither a flag nor a command of ours.
+fn not_an_option(text: &str) -> ConfigError {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return ConfigError::usage("servers behind a URL are not built in yet")
+            .hint("give the command of a stdio server: `-- COMMAND [ARG...]`");
+    }
+    let commands = ["check", "healthcheck", "hash-password"].map(str::to_owned);
+    match options::nearest(text, commands.into_iter()) {
+        Some(name) if name == text => ConfigError::usage(format!("`{name}` stands too far back"))
+            .hint(format!(
+                "the command comes first: `mcp-guard {name} [OPTIONS]`"
+            )),
+        Some(name) => ConfigError::usage(format!("unknown command `{}`", text.escape_debug()))
+            .did_you_mean(Some(name)),
+        // Not repeated: it may be the second word of an unquoted password.
+        None => ConfigError::usage("there is an argument that belongs to no flag").hint(
+            "put quotes around values with spaces, and the server's command behind `--`: \
+             `-- COMMAND [ARG...]`",
+        ),
+    }
+}
+
+fn print_or_explain(error: &clap::Error) -> Result<Invocation, ConfigError> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Invocation::Print(error.render())),
+        ErrorKind::UnknownArgument => Err(unknown_flag(&context(error))),
+        ErrorKind::InvalidUtf8 => Err(ConfigError::usage("an argument is not UTF-8")
+            .hint("only the arguments behind `--` may be other than UTF-8 text")),
+        ErrorKind::ArgumentConflict => Err(twice(&context(error))),
+        ErrorKind::InvalidValue | ErrorKind::TooFewValues | ErrorKind::NoEquals => Err(
+            ConfigError::usage(format!("{} lacks its value", context(error)))
+                .hint("a value that starts with a dash is written `--flag=-value`"),
+        ),
+        ErrorKind::TooManyValues => Err(ConfigError::usage(format!(
+            "{} takes no such value",
+            context(error)
+        ))
+        .hint("see `mcp-guard --help`")),
+        _ => Err(ConfigError::usage("the command line cannot be understood")
+            .hint("see `mcp-guard --help`")),
+    }
+}
+
+/// The argument that an error of clap's is about, without its value.
+fn context(error: &clap::Error) -> String {
+    let text = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        Some(ContextValue::Strings(texts)) => texts.first().map_or("", String::as_str),
+        _ => "",
+    };
+    let name = text.split([' ', '=', '[']).next().unwrap_or_default();
+    name.escape_debug().to_string()
+}
+
+fn unknown_flag(text: &str) -> ConfigError {
+    if !text.starts_with('-') {
+        return not_an_option(text);
+    }
+    let known = options::forms().map(|(option, form)| format!("--{}", option.name_of(form)));
+    let error = ConfigError::usage(format!("unknown flag `{text}`"))
+        .hint("see `mcp-guard --help`; arguments of the server's command stand behind `--`");
+    error.did_you_mean(options::nearest(text, known))
+}
+
+fn twice(text: &str) -> ConfigError {
+    ConfigError::usage(format!("{text} is given twice")).hint("give it once")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Result<Invocation, ConfigError> {
+        from_args(arguments.iter().map(OsString::from), Surroundings::empty())
+    }
+
+    fn raw(arguments: &[&str]) -> RawConfig {
+        match read(arguments) {
+            Ok(Invocation::Serve(raw)) => raw,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn refused(arguments: &[&str]) -> (String, String, u8) {
+        let error = read(arguments).unwrap_err();
+        let hint = error.hint_text().unwrap_or_default().to_owned();
+        (error.to_string(), hint, error.exit_code())
+    }
+
+    #[test]
+    fn the_command_is_what_stands_behind_the_dashes() {
+        let raw = raw(&[
+            "--max-children",
+            "2",
+            "--",
+            "npx",
+            "-y",
+            "--",
+            "x",
+            "--listen",
+        ]);
+        let (command, _) = raw.command().unwrap();
+        assert_eq!(command, &["npx", "-y", "--", "x", "--listen"]);
+        assert_eq!(raw.setting("max-children").unwrap().text(), "2");
+        assert!(raw.setting("listen").is_none());
+    }
+
+    #[test]
+    fn switches_stand_alone_or_say_false() {
+        let on = raw(&["--clean-env", "--", "x"]);
+        assert!(on.is_on("clean-env").unwrap());
+        let off = raw(&["--clean-env=false"]);
+        assert!(!off.is_on("clean-env").unwrap());
+        assert!(read(&["--clean-env=maybe"]).is_err());
+    }
+
+    #[test]
+    fn commands_are_told_apart() {
+        assert!(matches!(
+            read(&["check", "--listen", "x"]),
+            Ok(Invocation::Check(_))
+        ));
+        assert!(matches!(
+            read(&["healthcheck"]),
+            Ok(Invocation::Healthcheck(_))
+        ));
+        assert!(matches!(
+            read(&["hash-password"]),
+            Ok(Invocation::HashPassword)
+        ));
+        assert!(matches!(read(&["--version"]), Ok(Invocation::Print(_))));
+        // Behind the dashes it is the server's.
+        assert!(matches!(read(&["--", "check"]), Ok(Invocation::Serve(_))));
+    }
+
+    #[test]
+    fn a163_wrong_usage_is_explained() {
+        for (arguments, message, hint) in [
+            (
+                &["--lisen", "x"][..],
+                "unknown flag `--lisen`",
+                "did you mean `--listen`?",
+            ),
+            (
+                &["--listen-file", "x"],
+                "unknown flag `--listen-file`",
+                "--help",
+            ),
+            (&["--hsts"], "unknown flag `--hsts`", "--help"),
+            (&["-y"], "unknown flag `-y`", "behind `--`"),
+            (&["npx", "server"], "belongs to no flag", "behind `--`"),
+            (&["hash-password", "x"], "belongs to no flag", "--"),
+            (&["chek"], "unknown command `chek`", "`check`"),
+            (
+                &["--clean-env", "check"],
+                "`check` stands too far back",
+                "comes first",
+            ),
+            (&["--listen"], "--listen lacks its value", "--flag=-value"),
+            (
+                &["--store", "memory:", "--store", "sqlite:"],
+                "--store is given twice",
+                "once",
+            ),
+            (
+                &["https://mcp.example.com"],
+                "URL are not built in yet",
+                "-- COMMAND",
+            ),
+        ] {
+            let (said, hinted, code) = refused(arguments);
+            assert!(said.contains(message), "{arguments:?}: {said}");
+            assert!(hinted.contains(hint), "{arguments:?}: {hinted}");
+            assert_eq!(code, 64, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a154_a_misspelt_secret_is_not_repeated() {
+        for arguments in [
+            &["--passwrod=canary"][..],
+            &["--passwrod", "canary"],
+            &["--password", "correct", "canary"],
+            &["hash-password", "canary"],
+        ] {
+            let (said, hinted, _) = refused(arguments);
+            assert!(
+                !format!("{said} {hinted}").contains("canary"),
+                "{said} {hinted}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_shows_every_option_and_fits_eighty_columns() {
+        let Ok(Invocation::Print(help)) = read(&["--help"]) else {
+            panic!("no help");
+        };
+        let help = help.to_string();
+        for (option, form) in options::forms() {
+            assert!(
+                help.contains(&format!("--{}", option.name_of(form))),
+                "{}",
+                option.name
+            );
+        }
+        for group in GROUPS {
+            assert!(help.contains(group.title), "{}", group.title);
+        }
+        for line in help.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn a162_help_shows_no_secret_of_the_environment() {
+        let secret =
+            [("MCP_GUARD_PASSWORD", "canary")].map(|(name, value)| (name.into(), value.into()));
+        let surroundings = Surroundings::new(secret, |_| Err(std::io::ErrorKind::NotFound.into()));
+        let help = from_args([OsString::from("--help")], surroundings).unwrap();
+        let Invocation::Print(help) = help else {
+            panic!("no help");
+        };
+        assert!(!help.to_string().contains("canary"));
+    }
+}

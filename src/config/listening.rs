@@ -1,0 +1,193 @@
+//! Under which address the world knows the guard, and where it listens.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::{Address, ConfigError, RawConfig, value};
+use crate::http::ExternalUrl;
+
+/// Where the guard listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Never empty. Not to be able to listen on one of these ends the start.
+    pub addresses: Vec<Address>,
+    /// Worth listening on too, but not everywhere to be had: `[::1]` beside 127.0.0.1, because
+    /// browsers and Node.js try it first for `localhost`.
+    pub if_possible: Vec<Address>,
+}
+
+impl Listening {
+    /// The part of a configuration that a health check needs.
+    pub fn resolve(raw: &RawConfig) -> Result<(ExternalUrl, Self), ConfigError> {
+        let url = external_url(raw)?;
+        let given = raw.list("listen", value::address)?;
+        let listening = if given.is_empty() {
+            Self::by_default(&url)
+        } else {
+            Self {
+                addresses: given,
+                if_possible: Vec::new(),
+            }
+        };
+        Ok((url, listening))
+    }
+
+    fn by_default(url: &ExternalUrl) -> Self {
+        let tcp = |ip: IpAddr, port| Address::Tcp(SocketAddr::new(ip, port));
+        if url.is_https() {
+            // TLS ends in front of us, on this machine unless --listen says otherwise.
+            return Self::on(tcp(Ipv4Addr::LOCALHOST.into(), 8080));
+        }
+        if !url.is_loopback() {
+            // --insecure-http: the operator asked to be reached in the clear.
+            return Self::on(tcp(Ipv6Addr::UNSPECIFIED.into(), url.port()));
+        }
+        match url.host().parse() {
+            Ok(ip) => Self::on(tcp(ip, url.port())),
+            Err(_) => Self {
+                addresses: vec![tcp(Ipv4Addr::LOCALHOST.into(), url.port())],
+                if_possible: vec![tcp(Ipv6Addr::LOCALHOST.into(), url.port())],
+            },
+        }
+    }
+
+    fn on(address: Address) -> Self {
+        Self {
+            addresses: vec![address],
+            if_possible: Vec::new(),
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Address> {
+        self.addresses.iter().chain(&self.if_possible)
+    }
+
+    /// An address that other machines may reach.
+    fn exposed(&self) -> Option<&Address> {
+        self.all()
+            .find(|address| matches!(address, Address::Tcp(tcp) if !tcp.ip().is_loopback()))
+    }
+}
+
+fn external_url(raw: &RawConfig) -> Result<ExternalUrl, ConfigError> {
+    let Some(setting) = raw.setting("external-url") else {
+        return Err(ConfigError::refused("--external-url is missing").hint(
+            "give the address that clients will use: `--external-url http://localhost:8080` to \
+             try it here, `--external-url https://mcp.example.com` for others",
+        ));
+    };
+    // The text may hold a password, so only the error's own words are repeated.
+    ExternalUrl::parse(setting.text()).map_err(|error| {
+        let text = error.to_string();
+        let (what, hint) = text
+            .split_once("; ")
+            .unwrap_or((&text, "write it like `https://mcp.example.com`"));
+        setting.refuse(format_args!("cannot be used: {what}"), hint)
+    })
+}
+
+/// Refuses what would send passwords and tokens over the network in the clear (A-161).
+pub(super) fn refuse_exposure(raw: &RawConfig, url: &ExternalUrl) -> Result<(), ConfigError> {
+    if url.is_https() && !raw.is_on("no-auto-tls")? {
+        return Err(ConfigError::refused(
+            "--external-url is https, but the guard cannot obtain certificates yet",
+        )
+        .hint("end TLS in a proxy in front of the guard, and pass --no-auto-tls"));
+    }
+    if !url.is_https() && !url.is_loopback() && !raw.is_on("insecure-http")? {
+        return Err(ConfigError::refused(format!(
+            "--external-url is plain http, and {} is not this machine alone: passwords and \
+             tokens would cross the network in the clear",
+            url.host()
+        ))
+        .hint("use an https URL, or pass --insecure-http on a network that you trust"));
+    }
+    Ok(())
+}
+
+/// What the operator should know about where the guard is reachable.
+pub(super) fn warnings(
+    url: &ExternalUrl,
+    listening: &Listening,
+    has_trusted_proxies: bool,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !url.is_https() && !url.is_loopback() {
+        warnings
+            .push("--insecure-http: passwords and tokens cross the network in the clear".into());
+    }
+    if let Some(address) = listening.exposed() {
+        if url.is_https() && !has_trusted_proxies {
+            warnings.push(format!(
+                "listening on {address} in the clear, for more than this machine: let only your \
+                 TLS proxy reach it, and name that in --trusted-proxies"
+            ));
+        }
+        if url.is_loopback() {
+            warnings.push(format!(
+                "the external URL is loopback, but {address} may be reached from other machines"
+            ));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening(pairs: &[(&'static str, &'static str)]) -> Vec<String> {
+        let raw = RawConfig::from_pairs(pairs.iter().copied(), []).unwrap();
+        let (_, listening) = Listening::resolve(&raw).unwrap();
+        listening.all().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_default_address_follows_from_the_external_url() {
+        for (url, addresses) in [
+            (
+                "http://localhost:8080",
+                &["127.0.0.1:8080", "[::1]:8080"][..],
+            ),
+            ("http://localhost", &["127.0.0.1:80", "[::1]:80"]),
+            ("http://127.0.0.1:9000", &["127.0.0.1:9000"]),
+            ("http://[::1]:9000", &["[::1]:9000"]),
+            ("https://mcp.example.com", &["127.0.0.1:8080"]),
+            ("http://intranet:9000", &["[::]:9000"]),
+        ] {
+            assert_eq!(listening(&[("external-url", url)]), addresses, "{url}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_are_given_are_the_only_ones() {
+        let given = [
+            ("external-url", "http://localhost:8080"),
+            ("listen", "0.0.0.0:1,unix:/run/g.sock"),
+        ];
+        assert_eq!(listening(&given), ["0.0.0.0:1", "unix:/run/g.sock"]);
+    }
+
+    #[test]
+    fn a154_a_password_in_the_external_url_is_not_repeated() {
+        let raw = RawConfig::from_pairs([("external-url", "https://u:canary@x.org")], []).unwrap();
+        let error = Listening::resolve(&raw).unwrap_err();
+        assert!(!format!("{error} {:?}", error.hint_text()).contains("canary"));
+    }
+
+    #[test]
+    fn an_exposed_address_is_worth_a_warning() {
+        let warned = |url: &str, listen: &str, proxies| {
+            let pairs = [("external-url", url), ("listen", listen)];
+            let raw = RawConfig::from_pairs(pairs, []).unwrap();
+            let (url, listening) = Listening::resolve(&raw).unwrap();
+            warnings(&url, &listening, proxies).len()
+        };
+        assert_eq!(warned("https://x.org", "127.0.0.1:1", false), 0);
+        assert_eq!(warned("https://x.org", "unix:/a", false), 0);
+        assert_eq!(warned("https://x.org", "0.0.0.0:1", false), 1);
+        assert_eq!(warned("https://x.org", "0.0.0.0:1", true), 0);
+        assert_eq!(warned("http://localhost", "0.0.0.0:1", true), 1);
+        assert_eq!(warned("http://lan", "127.0.0.1:1", false), 1);
+    }
+}

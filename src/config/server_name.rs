@@ -1,0 +1,69 @@
+//! What the wrapped server is called.
+
+use std::ffi::OsString;
+
+/// What starts packages and scripts, and says nothing about them.
+const RUNNERS: [&str; 12] = [
+    "npx", "npm", "pnpm", "bunx", "bun", "uvx", "uv", "pipx", "node", "deno", "python", "python3",
+];
+
+/// What may stand between a runner and what it runs.
+const VERBS: [&str; 4] = ["run", "exec", "dlx", "x"];
+
+/// The server's name for people, and for the clients' configuration: from the package that a
+/// runner is told to run (`npx -y @scope/server-x@2` → `server-x`), or else from the program.
+pub(super) fn server_name(command: &[OsString]) -> String {
+    let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+    let program = words.first().map_or("mcp", |word| stem(word));
+    let named = RUNNERS.contains(&program).then(|| {
+        words
+            .iter()
+            .skip(1)
+            .find(|word| !word.starts_with('-') && !VERBS.contains(&word.as_ref()))
+    });
+    let name = named.flatten().map_or(program, |word| stem(word));
+    let name: String = name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        .collect();
+    if name.is_empty() {
+        "mcp".to_owned()
+    } else {
+        name
+    }
+}
+
+/// The last part of a path or package name, without version and script suffix.
+fn stem(word: &str) -> &str {
+    let last = word.rsplit('/').next().unwrap_or(word);
+    let last = last.split(['@', '=']).next().unwrap_or(last);
+    [".js", ".mjs", ".cjs", ".ts", ".py", ".sh"]
+        .iter()
+        .find_map(|suffix| last.strip_suffix(suffix))
+        .unwrap_or(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_named_after_what_runs() {
+        for (command, name) in [
+            (
+                "npx -y @modelcontextprotocol/server-everything",
+                "server-everything",
+            ),
+            ("npx -y @scope/server-x@2.1 --flag", "server-x"),
+            ("uvx mcp-server-time==1.2", "mcp-server-time"),
+            ("uv run server.py", "server"),
+            ("/usr/bin/python3 /srv/tools.py", "tools"),
+            ("/opt/bin/github-mcp stdio", "github-mcp"),
+            ("npx", "npx"),
+            ("", "mcp"),
+        ] {
+            let words: Vec<_> = command.split_whitespace().map(OsString::from).collect();
+            assert_eq!(server_name(&words), name, "{command}");
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! One stream of server-sent events: what is still to be sent, and, for a client whose connection
+//! broke, the last of what was sent already (2025-11-25, Resumability and Redelivery).
+//!
+//! A stream outlives its connections. The child's reader pushes and never waits: past the bounds
+//! the oldest events are given up.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::time::{Instant, Sleep};
+
+use super::sessions::StreamPermit;
+use crate::crypto::random;
+use crate::grant::GrantId;
+use crate::mcp::sse;
+
+/// Unsent events: the newest always stays, older ones only within these bounds.
+const BACKLOG_EVENTS: usize = 4096;
+const BACKLOG_BYTES: usize = 4 << 20;
+/// Sent events that are kept for a reconnect.
+const REPLAY_EVENTS: u64 = 64;
+const REPLAY_BYTES: usize = 64 << 10;
+
+/// A comment goes out after this much silence; proxies and clients cut quieter streams.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// How long a client waits before it reconnects.
+const RETRY_MILLIS: u64 = 1000;
+
+/// A stream of one session. Its number is unique within the session.
+pub(super) struct EventStream {
+    number: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    events: VecDeque<Bytes>,
+    bytes: usize,
+    /// Sequence number of `events[0]`.
+    first: u64,
+    /// Sequence number of the next event for the connection.
+    cursor: u64,
+    /// Requests whose answers are to come on this stream; it is finished when none is left.
+    awaited: usize,
+    finished: bool,
+    /// Counts connections: only the newest may send.
+    connection: u64,
+    connected: Option<GrantId>,
+    disconnected_at: Option<Instant>,
+    waker: Option<Waker>,
+}
+
+impl EventStream {
+    /// The listening stream of a session: finished only when the session is.
+    pub(super) fn listening() -> Arc<Self> {
+        Self::new(0, 1)
+    }
+
+    /// The stream that carries the answers to `awaited` requests.
+    pub(super) fn answering(number: u64, awaited: usize) -> Arc<Self> {
+        Self::new(number, awaited)
+    }
+
+    fn new(number: u64, awaited: usize) -> Arc<Self> {
+        let inner = Inner {
+            awaited,
+            ..Inner::default()
+        };
+        Arc::new(Self {
+            number,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// A message for the client.
+    pub(super) fn push(&self, message: &[u8]) {
+        self.update(|inner| inner.push(self.number, message));
+    }
+
+    /// The answer to one of the awaited requests; the last one finishes the stream.
+    pub(super) fn push_answer(&self, message: &[u8]) {
+        self.update(|inner| {
+            inner.push(self.number, message);
+            inner.settle_one();
+        });
+    }
+
+    /// One of the awaited requests will have no answer.
+    pub(super) fn give_up_one(&self) {
+        self.update(Inner::settle_one);
+    }
+
+    /// Nothing follows.
+    pub(super) fn finish(&self) {
+        self.update(|inner| inner.finished = true);
+    }
+
+    /// Cuts the present connection, if there is one; the stream itself goes on.
+    pub(super) fn disconnect(&self) {
+        self.update(Inner::disconnect);
+    }
+
+    /// [`Self::disconnect`], if `grant` opened the connection.
+    pub(super) fn disconnect_grant(&self, grant: &GrantId) {
+        self.update(|inner| {
+            if inner.connected.as_ref() == Some(grant) {
+                inner.disconnect();
+            }
+        });
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.lock().connected.is_some()
+    }
+
+    /// For how long a finished stream has been without a connection; `None` while it lives.
+    pub(super) fn left_for(&self) -> Option<Duration> {
+        let inner = self.lock();
+        let gone = inner.finished && inner.connected.is_none();
+        gone.then(|| {
+            inner
+                .disconnected_at
+                .map_or(Duration::ZERO, |at| at.elapsed())
+        })
+    }
+
+    /// Bytes held in memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// The body of a connection to this stream, which replaces an earlier one. `resume_after`: the
+    /// sequence number of the last event that the client has. `None` if that never was sent.
+    pub(super) fn connect(self: &Arc<Self>, connection: Connection) -> Option<Events> {
+        let mut inner = self.lock();
+        if let Some(last) = connection.resume_after {
+            if last >= inner.end() {
+                return None;
+            }
+            inner.cursor = (last + 1).max(inner.first);
+        }
+        if connection.priming {
+            inner.prime(self.number);
+        }
+        inner.disconnect();
+        inner.connected = Some(connection.grant);
+        Some(Events {
+            stream: Arc::clone(self),
+            connection: inner.connection,
+            _permit: connection.permit,
+            expires: connection.expires,
+            timer: Box::pin(tokio::time::sleep_until(first_wake(connection.expires))),
+        })
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.lock();
+        change(&mut inner);
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    fn push(&mut self, stream: u64, message: &[u8]) {
+        let id = event_id(stream, self.end());
+        self.append(sse::event(Some(&id), message));
+        while self.events.len() > 1
+            && (self.unsent() > BACKLOG_EVENTS || self.bytes > BACKLOG_BYTES + REPLAY_BYTES)
+        {
+            self.drop_oldest();
+        }
+    }
+
+    /// An event with an id and no data, so that the client can resume before the first message. It
+    /// goes before everything that is still to be sent.
+    fn prime(&mut self, stream: u64) {
+        if self.cursor == self.end() {
+            let id = event_id(stream, self.end());
+            self.append(sse::priming(&id, Some(RETRY_MILLIS)));
+        }
+    }
+
+    fn append(&mut self, event: Bytes) {
+        self.bytes += event.len();
+        self.events.push_back(event);
+    }
+
+    fn unsent(&self) -> usize {
+        usize::try_from(self.end() - self.cursor.max(self.first)).unwrap_or(usize::MAX)
+    }
+
+    fn settle_one(&mut self) {
+        self.awaited = self.awaited.saturating_sub(1);
+        self.finished |= self.awaited == 0;
+    }
+
+    fn disconnect(&mut self) {
+        self.connection += 1;
+        self.connected = None;
+        self.disconnected_at = Some(Instant::now());
+    }
+
+    /// The next event for the connection.
+    fn next(&mut self) -> Option<Bytes> {
+        self.cursor = self.cursor.max(self.first);
+        let index = usize::try_from(self.cursor - self.first).ok()?;
+        let event = self.events.get(index)?.clone();
+        self.cursor += 1;
+        while self.cursor - self.first > REPLAY_EVENTS
+            || (self.bytes > REPLAY_BYTES && self.cursor - self.first > 1)
+        {
+            self.drop_oldest();
+        }
+        Some(event)
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(event) = self.events.pop_front() {
+            self.bytes -= event.len();
+            self.first += 1;
+        }
+    }
+}
+
+/// What opens a connection to a stream.
+pub(super) struct Connection {
+    pub(super) grant: GrantId,
+    /// When the access token expires: a listening stream ends then, and the client comes back with a
+    /// fresh one. `None` for the answer to a POST, which may finish.
+    pub(super) expires: Option<Instant>,
+    pub(super) resume_after: Option<u64>,
+    pub(super) priming: bool,
+    pub(super) permit: Option<StreamPermit>,
+}
+
+/// The body of a reply: the events of a stream, as they come.
+pub(super) struct Events {
+    stream: Arc<EventStream>,
+    connection: u64,
+    _permit: Option<StreamPermit>,
+    expires: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl http_body::Body for Events {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        {
+            let mut inner = this.stream.lock();
+            if inner.connection != this.connection {
+                return Poll::Ready(None);
+            }
+            if let Some(event) = inner.next() {
+                return Poll::Ready(Some(Ok(Frame::data(event))));
+            }
+            if inner.finished {
+                return Poll::Ready(None);
+            }
+            inner.waker = Some(context.waker().clone());
+        }
+        if this.timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let now = Instant::now();
+        if this.expires.is_some_and(|expires| expires <= now) {
+            return Poll::Ready(None);
+        }
+        let next = now + KEEP_ALIVE_EVERY;
+        let next = this.expires.map_or(next, |expires| next.min(expires));
+        this.timer.as_mut().reset(next);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(sse::KEEP_ALIVE)))))
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        let mut inner = self.stream.lock();
+        if inner.connection == self.connection {
+            inner.disconnect();
+        }
+    }
+}
+
+/// The id of an event names its stream, so that a reconnect finds it again.
+fn event_id(stream: u64, sequence: u64) -> String {
+    format!("{stream:x}-{sequence:x}")
+}
+
+/// Stream number and sequence number of an id that [`event_id`] made.
+pub(super) fn parse_event_id(id: &str) -> Option<(u64, u64)> {
+    let (stream, sequence) = id.split_once('-')?;
+    Some((
+        u64::from_str_radix(stream, 16).ok()?,
+        u64::from_str_radix(sequence, 16).ok()?,
+    ))
+}
+
+/// Spread over the interval, so that ten thousand streams that were opened together do not all
+/// wake up together ever after.
+fn first_wake(expires: Option<Instant>) -> Instant {
+    let [spread] = random::bytes::<1>();
+    let first = Instant::now() + KEEP_ALIVE_EVERY.mul_f32(0.5 + f32::from(spread) / 512.0);
+    expires.map_or(first, |expires| first.min(expires))
+}

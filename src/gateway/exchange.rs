@@ -1,0 +1,194 @@
+//! One request of a client, from its arrival to its answer.
+//!
+//! Nobody knows at first whether the answer will be the first thing that comes. So an exchange
+//! starts out *waiting*; the handler of the POST waits with it for a moment, and then either takes
+//! the answer as plain JSON or turns the exchange into a *streaming* one.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::event_stream::EventStream;
+use crate::mcp::{Message, RawId};
+use crate::upstream::ExchangeId;
+
+/// One request in flight.
+pub(super) struct Exchange {
+    id: ExchangeId,
+    request: RawId,
+    /// Whether only the answer counts: `initialize`, whose reply must carry the session id and a
+    /// telling status, never becomes a stream.
+    plain: bool,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    state: State,
+    waker: Option<Waker>,
+    last_sign: Instant,
+    cancelled_at: Option<Instant>,
+}
+
+enum State {
+    /// Messages that came before the answer, and the answer.
+    Waiting(Vec<Message>, Option<Message>),
+    Streaming(Arc<EventStream>),
+    /// The handler took the answer, or nobody will.
+    Over,
+}
+
+/// What the handler of the POST found.
+pub(super) enum First {
+    /// The answer, and nothing before it.
+    Answer(Message),
+    /// Something else came first, nothing in time, or the request was given up: it takes a stream.
+    Stream,
+}
+
+impl Exchange {
+    pub(super) fn new(id: ExchangeId, request: RawId, plain: bool) -> Arc<Self> {
+        Self::with_state(id, request, plain, State::Waiting(Vec::new(), None))
+    }
+
+    /// An exchange of a batch: its answer goes to the batch's stream.
+    pub(super) fn streaming(id: ExchangeId, request: RawId, stream: Arc<EventStream>) -> Arc<Self> {
+        Self::with_state(id, request, false, State::Streaming(stream))
+    }
+
+    fn with_state(id: ExchangeId, request: RawId, plain: bool, state: State) -> Arc<Self> {
+        let inner = Inner {
+            state,
+            waker: None,
+            last_sign: Instant::now(),
+            cancelled_at: None,
+        };
+        Arc::new(Self {
+            id,
+            request,
+            plain,
+            inner: Mutex::new(inner),
+        })
+    }
+
+    pub(super) fn id(&self) -> ExchangeId {
+        self.id
+    }
+
+    /// The client's id for this request.
+    pub(super) fn request(&self) -> &RawId {
+        &self.request
+    }
+
+    /// Whether messages other than the answer may travel with it.
+    pub(super) fn takes_company(&self) -> bool {
+        !self.plain
+    }
+
+    /// A message that belongs to this request and is not its answer.
+    pub(super) fn accompany(&self, message: Message) {
+        self.update(|inner| {
+            inner.last_sign = Instant::now();
+            match &mut inner.state {
+                State::Waiting(early, _) => early.push(message),
+                State::Streaming(stream) => stream.push(message.bytes()),
+                State::Over => {}
+            }
+        });
+    }
+
+    /// The answer. The exchange is over with it.
+    pub(super) fn answer(&self, message: Message) {
+        self.update(|inner| match &mut inner.state {
+            State::Waiting(_, answer) => *answer = Some(message),
+            State::Streaming(stream) => stream.push_answer(message.bytes()),
+            State::Over => {}
+        });
+    }
+
+    /// There will be no answer.
+    pub(super) fn abandon(&self) {
+        self.update(|inner| {
+            if let State::Streaming(stream) = &inner.state {
+                stream.give_up_one();
+            }
+            inner.state = State::Over;
+        });
+    }
+
+    /// The client no longer wants the answer. A server may answer even so, or not.
+    pub(super) fn cancelled(&self) {
+        self.lock().cancelled_at = Some(Instant::now());
+    }
+
+    /// How long ago the client cancelled.
+    pub(super) fn cancelled_for(&self) -> Option<Duration> {
+        self.lock().cancelled_at.map(|at| at.elapsed())
+    }
+
+    /// How long ago the server gave the last sign of life for this request.
+    pub(super) fn silent_for(&self) -> Duration {
+        self.lock().last_sign.elapsed()
+    }
+
+    /// Waits for the first thing to come, at most for `patience`.
+    pub(super) async fn first(&self, patience: Duration) -> First {
+        let first = poll_fn(|context| self.poll_first(context));
+        tokio::time::timeout(patience, first)
+            .await
+            .unwrap_or(First::Stream)
+    }
+
+    fn poll_first(&self, context: &Context<'_>) -> Poll<First> {
+        let mut inner = self.lock();
+        let found = match &mut inner.state {
+            State::Waiting(early, _) if !early.is_empty() => First::Stream,
+            State::Waiting(_, answer) => match answer.take() {
+                Some(answer) => First::Answer(answer),
+                None => {
+                    inner.waker = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+            },
+            State::Streaming(_) | State::Over => First::Stream,
+        };
+        Poll::Ready(found)
+    }
+
+    /// From now on everything goes to `stream`, beginning with what came already.
+    pub(super) fn stream_to(&self, stream: &Arc<EventStream>) {
+        let mut inner = self.lock();
+        let before = std::mem::replace(&mut inner.state, State::Streaming(Arc::clone(stream)));
+        match before {
+            State::Waiting(early, answer) => {
+                for message in early {
+                    stream.push(message.bytes());
+                }
+                if let Some(answer) = answer {
+                    stream.push_answer(answer.bytes());
+                }
+            }
+            State::Streaming(_) => {}
+            State::Over => {
+                stream.give_up_one();
+                inner.state = State::Over;
+            }
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.lock();
+        change(&mut inner);
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

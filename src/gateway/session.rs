@@ -1,0 +1,400 @@
+//! One legacy session: what is in flight, the streams to the client, the way to the child.
+//!
+//! The child's reader calls [`Client::deliver`] and must never wait, so everything here is a short
+//! lock and a push.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::time::Instant;
+
+use super::event_stream::EventStream;
+use super::exchange::Exchange;
+use crate::grant::{ClientId, GrantId};
+use crate::identity::Subject;
+use crate::mcp::{ErrorCode, Kind, Message, RawId, Version, error_for};
+use crate::resource::Principal;
+use crate::upstream::{Attachment, Client, Delivery, ExchangeId, SendError, SessionKey};
+
+/// Requests that one session may have in flight.
+const MAX_IN_FLIGHT: usize = 1024;
+
+/// How long a request of the server's waits for a stream to the client.
+const QUESTION_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the server may still answer a request that its client has cancelled.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long, and how much of, a finished answer waits for a client that lost its connection.
+const RESUME_PATIENCE: Duration = Duration::from_secs(300);
+const RESUME_BYTES: usize = 8 << 20;
+
+/// Whose session it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) subject: Subject,
+    client: ClientId,
+}
+
+impl Owner {
+    pub(super) fn of(principal: &Principal) -> Self {
+        Self {
+            subject: principal.identity.subject.clone(),
+            client: principal.client.clone(),
+        }
+    }
+}
+
+/// A session.
+pub struct Session {
+    id: String,
+    key: SessionKey,
+    owner: Owner,
+    child: ArcSwapOption<Attachment<Session>>,
+    version: OnceLock<Version>,
+    next_exchange: AtomicU64,
+    exchanges: Mutex<BTreeMap<ExchangeId, Arc<Exchange>>>,
+    listening: Arc<EventStream>,
+    answering: Mutex<Vec<Arc<EventStream>>>,
+    /// Requests of the server's that no stream could take, and since when.
+    unheard: Mutex<Vec<(RawId, Instant)>>,
+    last_used: Mutex<Instant>,
+    ended: AtomicBool,
+}
+
+impl Session {
+    pub(super) fn new(id: String, key: SessionKey, owner: Owner) -> Self {
+        Self {
+            id,
+            key,
+            owner,
+            child: ArcSwapOption::empty(),
+            version: OnceLock::new(),
+            next_exchange: AtomicU64::new(1),
+            exchanges: Mutex::default(),
+            listening: EventStream::listening(),
+            answering: Mutex::default(),
+            unheard: Mutex::default(),
+            last_used: Mutex::new(Instant::now()),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// The revision that client and server agreed on.
+    pub(super) fn version(&self) -> Option<Version> {
+        self.version.get().copied()
+    }
+
+    pub(super) fn agree_on(&self, version: Version) {
+        let _ = self.version.set(version);
+    }
+
+    pub(super) fn attach(&self, child: Attachment<Self>) {
+        self.child.store(Some(Arc::new(child)));
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(super) fn listening(&self) -> &Arc<EventStream> {
+        &self.listening
+    }
+
+    /// Sends a request to the child. `plain`: as in [`Exchange::new`].
+    pub(super) fn request(
+        &self,
+        message: &Message,
+        plain: bool,
+    ) -> Result<Arc<Exchange>, SendError> {
+        let request = message.id().ok_or(SendError::NotAsked)?;
+        let exchange = Exchange::new(self.next_id(), request, plain);
+        self.send_request(message, &exchange)?;
+        Ok(exchange)
+    }
+
+    /// Sends a request of a batch, whose answer goes to the batch's stream.
+    pub(super) fn request_on(
+        &self,
+        message: &Message,
+        stream: &Arc<EventStream>,
+    ) -> Result<(), SendError> {
+        let request = message.id().ok_or(SendError::NotAsked)?;
+        let exchange = Exchange::streaming(self.next_id(), request, Arc::clone(stream));
+        self.send_request(message, &exchange)
+    }
+
+    fn next_id(&self) -> ExchangeId {
+        ExchangeId(self.next_exchange.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn send_request(&self, message: &Message, exchange: &Arc<Exchange>) -> Result<(), SendError> {
+        self.touch();
+        {
+            let mut exchanges = lock(&self.exchanges);
+            if exchanges.len() >= MAX_IN_FLIGHT {
+                return Err(SendError::Congested);
+            }
+            exchanges.insert(exchange.id(), Arc::clone(exchange));
+        }
+        let sent = self.child()?.request(exchange.id(), message);
+        if sent.is_err() {
+            lock(&self.exchanges).remove(&exchange.id());
+        }
+        sent
+    }
+
+    /// Passes on a notification or an answer of the client's.
+    pub(super) fn pass(&self, message: &Message) -> Result<(), SendError> {
+        self.touch();
+        let child = self.child()?;
+        if let Kind::Response { .. } = message.kind() {
+            return child.respond(message);
+        }
+        if let Some(cancelled) = message.cancelled_id() {
+            self.find_request(&cancelled)
+                .inspect(|exchange| exchange.cancelled());
+        }
+        child.notify(message)
+    }
+
+    fn child(&self) -> Result<Arc<Attachment<Self>>, SendError> {
+        self.child.load_full().ok_or(SendError::Gone)
+    }
+
+    fn find_request(&self, id: &RawId) -> Option<Arc<Exchange>> {
+        let exchanges = lock(&self.exchanges);
+        exchanges
+            .values()
+            .find(|exchange| exchange.request() == id)
+            .cloned()
+    }
+
+    /// A stream for the answers to `awaited` requests, to be found again by a client that
+    /// reconnects.
+    pub(super) fn answer_stream(&self, awaited: usize) -> Arc<EventStream> {
+        let stream = EventStream::answering(self.next_id().0, awaited);
+        lock(&self.answering).push(Arc::clone(&stream));
+        stream
+    }
+
+    /// The stream of that number, as an event id names it.
+    pub(super) fn stream(&self, number: u64) -> Option<Arc<EventStream>> {
+        if number == self.listening.number() {
+            return Some(Arc::clone(&self.listening));
+        }
+        let answering = lock(&self.answering);
+        answering
+            .iter()
+            .find(|stream| stream.number() == number)
+            .cloned()
+    }
+
+    /// How long nothing has been in flight, open or said.
+    pub(super) fn idle_for(&self) -> Duration {
+        let busy = self.listening.is_connected() || !lock(&self.exchanges).is_empty();
+        if busy {
+            return Duration::ZERO;
+        }
+        lock(&self.last_used).elapsed()
+    }
+
+    fn touch(&self) {
+        *lock(&self.last_used) = Instant::now();
+    }
+
+    /// Gives up what has waited too long.
+    pub(super) fn expire(&self, request_timeout: Duration) {
+        for exchange in self.overdue(request_timeout) {
+            self.give_up(&exchange);
+        }
+        self.refuse_unheard();
+        self.forget_finished();
+    }
+
+    fn overdue(&self, request_timeout: Duration) -> Vec<Arc<Exchange>> {
+        let is_overdue = |exchange: &&Arc<Exchange>| {
+            exchange.silent_for() > request_timeout
+                || exchange
+                    .cancelled_for()
+                    .is_some_and(|ago| ago > CANCEL_PATIENCE)
+        };
+        lock(&self.exchanges)
+            .values()
+            .filter(is_overdue)
+            .cloned()
+            .collect()
+    }
+
+    /// Tells the child that nobody waits any more, and the client, unless it was the one to cancel,
+    /// that nothing will come.
+    pub(super) fn give_up(&self, exchange: &Exchange) {
+        if lock(&self.exchanges).remove(&exchange.id()).is_none() {
+            return;
+        }
+        if let Some(child) = self.child.load_full() {
+            child.cancel(exchange.id(), "the request timed out");
+        }
+        if exchange.cancelled_for().is_some() {
+            exchange.abandon();
+        } else {
+            fail(exchange, "the server did not answer in time");
+        }
+    }
+
+    fn refuse_unheard(&self) {
+        if self.listening.is_connected() {
+            lock(&self.unheard).clear();
+            return;
+        }
+        let Some(child) = self.child.load_full() else {
+            return;
+        };
+        lock(&self.unheard).retain(|(id, since)| {
+            let waits = since.elapsed() < QUESTION_PATIENCE;
+            if !waits {
+                child.refuse(id, "the client has no stream open to be asked on");
+            }
+            waits
+        });
+    }
+
+    /// Streams whose client got everything, did not come back in time, or left too much behind.
+    fn forget_finished(&self) {
+        let mut budget = RESUME_BYTES;
+        let mut answering = lock(&self.answering);
+        let mut newest_first: Vec<_> = answering.drain(..).rev().collect();
+        newest_first.retain(|stream| {
+            let Some(left_for) = stream.left_for() else {
+                return true;
+            };
+            let held = stream.held_bytes();
+            let keep = left_for < RESUME_PATIENCE && held <= budget;
+            budget = budget.saturating_sub(held);
+            keep
+        });
+        answering.extend(newest_first.into_iter().rev());
+    }
+
+    /// Cuts the streams that `grant` opened.
+    pub(super) fn grant_revoked(&self, grant: &GrantId) {
+        self.listening.disconnect_grant(grant);
+        for stream in lock(&self.answering).iter() {
+            stream.disconnect_grant(grant);
+        }
+    }
+
+    /// Cuts the listening stream; its client will reconnect, here or at a successor.
+    pub(super) fn end_listening(&self) {
+        self.listening.disconnect();
+    }
+
+    /// Ends the session: leaves the child, answers what is in flight with an error, closes the
+    /// streams (protocol rule B17). Does nothing the second time.
+    pub(super) fn close(&self, why: &str) {
+        if self.ended.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.child.store(None);
+        let in_flight = std::mem::take(&mut *lock(&self.exchanges));
+        for exchange in in_flight.values() {
+            fail(exchange, why);
+        }
+        self.listening.finish();
+    }
+
+    /// The exchange that a message without an owner goes with: the only one there is.
+    fn only_company(&self) -> Option<Arc<Exchange>> {
+        let exchanges = lock(&self.exchanges);
+        let mut takers = exchanges
+            .values()
+            .filter(|exchange| exchange.takes_company());
+        let only = takers.next()?;
+        takers.next().is_none().then(|| Arc::clone(only))
+    }
+
+    fn newest_company(&self) -> Option<Arc<Exchange>> {
+        let exchanges = lock(&self.exchanges);
+        let newest = exchanges
+            .values()
+            .rfind(|exchange| exchange.takes_company());
+        newest.cloned()
+    }
+
+    /// A message that names no request: stdio carries no hint to which one it belongs (protocol
+    /// rule B6). Changes to lists and resources concern none, so they go to the listening stream.
+    fn route_unowned(&self, message: Message) {
+        let concerns_none = message.kind() == Kind::Notification
+            && message.method().is_some_and(|method| {
+                method.ends_with("/list_changed") || method == "notifications/resources/updated"
+            });
+        if concerns_none {
+            return self.listening.push(message.bytes());
+        }
+        if let Some(exchange) = self.only_company() {
+            return exchange.accompany(message);
+        }
+        if !self.listening.is_connected() {
+            if let Some(exchange) = self.newest_company() {
+                return exchange.accompany(message);
+            }
+            if message.kind() == Kind::Request {
+                let unheard = message.id().map(|id| (id, Instant::now()));
+                lock(&self.unheard).extend(unheard);
+            }
+        }
+        self.listening.push(message.bytes());
+    }
+}
+
+impl Client for Session {
+    fn key(&self) -> SessionKey {
+        self.key
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        match delivery {
+            Delivery::Last(exchange, message) => {
+                let exchange = lock(&self.exchanges).remove(&exchange);
+                if let Some(exchange) = exchange {
+                    exchange.answer(message);
+                }
+            }
+            Delivery::More(exchange, message) => {
+                let exchange = lock(&self.exchanges).get(&exchange).cloned();
+                if let Some(exchange) = exchange {
+                    exchange.accompany(message);
+                }
+            }
+            Delivery::Unowned(message) => self.route_unowned(message),
+        }
+    }
+
+    fn ended(&self, why: &str) {
+        self.close(why);
+    }
+}
+
+/// Answers an exchange with an error of the guard's own.
+fn fail(exchange: &Exchange, why: &str) {
+    let answer = error_for(exchange.request(), ErrorCode::InternalError, why);
+    match Message::parse(answer) {
+        Ok(answer) => exchange.answer(answer),
+        Err(_) => exchange.abandon(),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,96 @@
+//! `initialize`: a session begins, and with it, under session isolation, a child.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::HeaderValue;
+
+use super::exchange::First;
+use super::session::Session;
+use super::{Gateway, reply, session_id};
+use crate::http::Reply;
+use crate::mcp::{Kind, Message, Version};
+use crate::resource::Principal;
+use crate::upstream::{Caller, JoinError};
+
+impl Gateway {
+    /// Opens a session. A session id that came with the request is not looked at: clients send
+    /// stale ones (VS Code, Claude), and an id of the client's choosing never becomes a session
+    ///
+    pub(super) async fn initialize(&self, message: &Message, principal: &Principal) -> Reply {
+        let session = self.sessions.mint(principal);
+        // Until the answer is here, a client that goes away takes the session with it.
+        let starting = Starting(&session);
+        let child = match self.join(principal, &session).await {
+            Ok(child) => child,
+            Err(error) => return reply::no_child(message, &error),
+        };
+        session.attach(child);
+        let exchange = match session.request(message, true) {
+            Ok(exchange) => exchange,
+            Err(error) => return reply::not_sent(message, &error),
+        };
+        let First::Answer(answer) = exchange.first(self.settings.start_timeout).await else {
+            return reply::unavailable(message, "the server did not start in time");
+        };
+        if session.has_ended() {
+            return reply::bad_gateway(message, "the server exited before it answered initialize");
+        }
+        if answer.kind() != (Kind::Response { is_error: false }) {
+            return reply::json(answer.bytes().clone());
+        }
+        starting.succeeded();
+        self.open(session, answer.bytes().clone(), answer.protocol_version())
+    }
+
+    async fn join(
+        &self,
+        principal: &Principal,
+        session: &Arc<Session>,
+    ) -> Result<crate::upstream::Attachment<Session>, JoinError> {
+        let identity = &principal.identity;
+        let caller = Caller {
+            subject: identity.subject.as_str().to_owned(),
+            login: identity.login.clone(),
+            email: identity.email.clone(),
+        };
+        let refused = match self.children.join(&caller, Arc::clone(session)).await {
+            Err(JoinError::Full) => JoinError::Full,
+            outcome => return outcome,
+        };
+        let Some(spare) = self.sessions.spare(principal) else {
+            return Err(refused);
+        };
+        spare.close("a newer session of the same user took its place");
+        self.children.join(&caller, Arc::clone(session)).await
+    }
+
+    fn open(&self, session: Arc<Session>, answer: Bytes, version: Option<String>) -> Reply {
+        if let Some(version) = version.as_deref().and_then(Version::parse) {
+            session.agree_on(version);
+        }
+        let mut reply = reply::json(answer);
+        if let Ok(id) = HeaderValue::from_str(session.id()) {
+            reply.headers_mut().insert(session_id::HEADER, id);
+        }
+        self.sessions.insert(session);
+        debug_assert_eq!(reply.status(), StatusCode::OK);
+        reply
+    }
+}
+
+/// Closes a session that did not come to be.
+struct Starting<'s>(&'s Session);
+
+impl Starting<'_> {
+    fn succeeded(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.close("the session did not start");
+    }
+}

@@ -1,0 +1,163 @@
+//! How many connections may be open, in all and from one address (threat case A-117). Loopback is
+//! not exempt: behind a proxy on the same machine everybody comes from there.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The counts of one guard, shared by its workers.
+pub(super) struct Limits {
+    max: usize,
+    max_per_address: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    total: usize,
+    by_network: HashMap<Network, usize>,
+    refused: u64,
+}
+
+/// An IPv4 address or an IPv6 /64, the least that a subscriber is given (RFC 6177).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Network {
+    V4(u32),
+    V6(u64),
+}
+
+impl Network {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address.to_bits()),
+            // Shifted by half its width: what is left fits.
+            IpAddr::V6(address) => Self::V6((address.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+/// One connection's place. Dropping it frees the place.
+pub(super) struct Permit {
+    limits: Arc<Limits>,
+    network: Option<Network>,
+}
+
+impl Limits {
+    pub(super) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max,
+            max_per_address,
+            open: Mutex::default(),
+        })
+    }
+
+    /// A place for one more connection, or the count of those refused so far. A peer without an
+    /// address counts in all only.
+    pub(super) fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Result<Permit, u64> {
+        let network = peer.map(Network::of);
+        let mut open = self.lock();
+        let of_network = network
+            .and_then(|network| open.by_network.get(&network).copied())
+            .unwrap_or_default();
+        if open.total >= self.max || of_network >= self.max_per_address {
+            open.refused += 1;
+            return Err(open.refused);
+        }
+        open.total += 1;
+        if let Some(network) = network {
+            open.by_network.insert(network, of_network + 1);
+        }
+        drop(open);
+        Ok(Permit {
+            limits: Arc::clone(self),
+            network,
+        })
+    }
+
+    /// The counts are whole between any two statements: a panic elsewhere leaves them usable.
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut open = self.limits.lock();
+        open.total = open.total.saturating_sub(1);
+        let Some(network) = self.network else { return };
+        if let Some(count) = open.by_network.get_mut(&network) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                open.by_network.remove(&network);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a117_one_address_cannot_take_every_place() {
+        let limits = Limits::new(10, 2);
+        let held = [
+            limits.admit(address("192.0.2.1")),
+            limits.admit(address("::ffff:192.0.2.1")),
+        ];
+        assert!(held.iter().all(Result::is_ok));
+        assert_eq!(limits.admit(address("192.0.2.1")).err(), Some(1));
+        assert!(limits.admit(address("192.0.2.2")).is_ok());
+        drop(held);
+        assert!(limits.admit(address("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn a117_one_ipv6_network_counts_as_one_address() {
+        let limits = Limits::new(10, 1);
+        let held = limits.admit(address("2001:db8::1"));
+        assert!(held.is_ok());
+        assert!(limits.admit(address("2001:db8::ffff:2")).is_err());
+        assert!(limits.admit(address("2001:db8:0:1::1")).is_ok());
+    }
+
+    #[test]
+    fn a117_loopback_is_counted_like_any_other() {
+        let limits = Limits::new(10, 1);
+        let held = limits.admit(address("127.0.0.1"));
+        assert!(held.is_ok());
+        assert!(limits.admit(address("127.0.0.1")).is_err());
+    }
+
+    #[test]
+    fn the_total_binds_everybody() {
+        let limits = Limits::new(2, 2);
+        let held = [limits.admit(None), limits.admit(address("192.0.2.1"))];
+        assert!(held.iter().all(Result::is_ok));
+        assert!(limits.admit(None).is_err());
+        assert_eq!(limits.admit(address("192.0.2.2")).err(), Some(2));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_left_when_all_have_gone(peers in proptest::collection::vec(0_u8..6, 0..60)) {
+            let limits = Limits::new(20, 5);
+            let held: Vec<_> = peers
+                .iter()
+                .map(|peer| limits.admit((*peer > 0).then(|| IpAddr::from([192, 0, 2, *peer]))))
+                .collect();
+            let admitted = held.iter().filter(|place| place.is_ok()).count();
+            prop_assert!(admitted <= 20);
+            prop_assert_eq!(limits.lock().total, admitted);
+            drop(held);
+            prop_assert_eq!(limits.lock().total, 0);
+            prop_assert!(limits.lock().by_network.is_empty());
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Listening sockets: bound before anything is served, so that an address in use ends the start
+//! and not the service.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::{Address, Settings};
+
+/// Connections that the kernel holds until a worker takes them.
+const BACKLOG: i32 = 1024;
+
+/// A proxy of the same group may connect, others may not.
+const UNIX_MODE: u32 = 0o660;
+
+/// After this many milliseconds without a sign of life for data we sent, the kernel gives a
+/// connection up: a peer that vanished without a word holds nothing for long.
+const USER_TIMEOUT: u32 = 60_000;
+
+/// The addresses of [`Settings`], bound.
+pub struct Bound {
+    pub(super) sockets: Vec<Socket>,
+    pub(super) settings: Settings,
+}
+
+/// Why an address could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} (--listen): {}", explain(.cause))]
+pub struct BindError {
+    pub address: Address,
+    #[source]
+    pub cause: io::Error,
+}
+
+fn explain(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => "another program already listens there".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
+        io::ErrorKind::PermissionDenied => {
+            "not permitted; ports below 1024 and other people's directories need privileges".into()
+        }
+        io::ErrorKind::AlreadyExists => "there is a file at this path that is no socket".into(),
+        _ => cause.to_string(),
+    }
+}
+
+/// Binds every address.
+pub fn bind(settings: &Settings) -> Result<Bound, BindError> {
+    let sockets = settings.addresses.iter().map(|address| {
+        Socket::bind(address).map_err(|cause| BindError {
+            address: address.clone(),
+            cause,
+        })
+    });
+    Ok(Bound {
+        sockets: sockets.collect::<Result<_, _>>()?,
+        settings: settings.clone(),
+    })
+}
+
+impl Bound {
+    /// What was bound, with the ports that the system chose.
+    pub fn local_addresses(&self) -> Vec<Address> {
+        let shown = |socket: &Socket| match socket {
+            Socket::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
+            Socket::Unix(_, file) => Some(Address::Unix(file.path.clone())),
+        };
+        self.sockets.iter().filter_map(shown).collect()
+    }
+}
+
+/// One listening socket, not blocking.
+pub(super) enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener, SocketFile),
+}
+
+impl Socket {
+    /// Closes the socket; its file stays until what is returned is dropped.
+    pub(super) fn into_file(self) -> Option<SocketFile> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(_, file) => Some(file),
+        }
+    }
+
+    fn bind(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                // Sets SO_REUSEADDR: a restart need not wait for TIME_WAIT.
+                let listener = TcpListener::bind(address)?;
+                set_options(&listener)?;
+                // A second listen only changes the length of the queue.
+                rustix::net::listen(&listener, BACKLOG)?;
+                listener.set_nonblocking(true)?;
+                Ok(Self::Tcp(listener))
+            }
+            Address::Unix(path) => bind_unix(path),
+        }
+    }
+}
+
+/// Accepted sockets inherit these: no system call per connection.
+fn set_options(listener: impl AsFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(&listener, true)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(&listener, USER_TIMEOUT)?;
+    Ok(())
+}
+
+fn bind_unix(path: &Path) -> io::Result<Socket> {
+    remove_stale(path)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
+    // The file takes its mode from the socket, less the umask: never wider than it should be, even
+    // before the next line but two sets it exactly.
+    rustix::fs::fchmod(&socket, Mode::from_raw_mode(UNIX_MODE))?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let file = SocketFile::of(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(UNIX_MODE))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(Socket::Unix(socket.into(), file))
+}
+
+/// A socket that nobody answers at is what a guard that was killed left behind.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let kind = match std::fs::symlink_metadata(path) {
+        Ok(found) => found.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !kind.is_socket() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A socket's file, removed with it, unless another guard has put its own there meanwhile.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let found = std::fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
+        if ours {
+            // At the end there is nobody left to tell.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(address: Address) -> Settings {
+        Settings {
+            addresses: vec![address],
+            workers: 1,
+            max_connections: 10,
+            max_connections_per_address: 10,
+        }
+    }
+
+    fn bind_one(address: Address) -> Result<Bound, BindError> {
+        bind(&settings(address))
+    }
+
+    #[test]
+    fn an_address_in_use_is_named_with_its_flag() {
+        let first = bind_one("127.0.0.1:0".parse().unwrap()).unwrap();
+        let taken = first.local_addresses().remove(0);
+        let error = bind_one(taken.clone()).err().unwrap().to_string();
+        assert!(error.contains(&taken.to_string()), "{error}");
+        assert!(
+            error.contains("--listen") && error.contains("another program"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_port_that_the_system_chose_is_shown() {
+        let bound = bind_one("[::1]:0".parse().unwrap())
+            .or_else(|_| bind_one("127.0.0.1:0".parse().unwrap()))
+            .unwrap();
+        assert!(
+            matches!(bound.local_addresses()[..], [Address::Tcp(address)] if address.port() > 0)
+        );
+    }
+
+    #[test]
+    fn a_unix_socket_is_for_its_group_and_goes_with_the_guard() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("guard.sock");
+        let bound = bind_one(Address::Unix(path.clone())).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, UNIX_MODE);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(bound);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("guard.sock");
+        // std leaves the file behind, as a killed process does.
+        drop(UnixListener::bind(&path).unwrap());
+        let live = bind_one(Address::Unix(path.clone())).unwrap();
+        let error = bind_one(Address::Unix(path.clone())).err().unwrap();
+        assert_eq!(error.cause.kind(), io::ErrorKind::AddrInUse);
+        drop(live);
+    }
+
+    #[test]
+    fn another_guards_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("guard.sock");
+        let old = bind_one(Address::Unix(path.clone())).unwrap();
+        std::fs::rename(&path, folder.path().join("moved")).unwrap();
+        let new = bind_one(Address::Unix(path.clone())).unwrap();
+        drop(old);
+        assert!(path.exists());
+        drop(new);
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        std::fs::write(&path, "keep").unwrap();
+        let error = bind_one(Address::Unix(path.clone())).err().unwrap();
+        assert!(error.to_string().contains("no socket"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"keep");
+    }
+}

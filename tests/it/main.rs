@@ -1,0 +1,14 @@
+//! What the guard promises, seen from outside: every test starts the shipped binary on a port of its
+//! own and talks to it as clients and browsers do.
+
+mod support;
+
+mod cases;
+mod commands;
+mod discovery;
+mod gate;
+mod house;
+mod sessions;
+mod sign_in;
+mod streams;
+mod tokens;

@@ -1,0 +1,250 @@
+//! A guard of one's own: the shipped binary on a free port with a data directory that goes with it.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::{Answer, Connection};
+
+pub const PASSWORD: &str = "correct horse battery";
+
+/// A running guard; it is killed when it goes out of scope.
+pub struct Guard {
+    pub port: u16,
+    process: Child,
+    log: Arc<Mutex<String>>,
+    pub data: Arc<tempfile::TempDir>,
+    plan: Plan,
+}
+
+/// What to start.
+#[derive(Clone)]
+pub struct Plan {
+    prefix: String,
+    arguments: Vec<String>,
+    server: Vec<String>,
+    variables: Vec<(String, String)>,
+}
+
+impl Guard {
+    /// A guard in front of the echo server, with the local user's [`PASSWORD`].
+    pub fn start() -> Self {
+        Self::plan().start()
+    }
+
+    pub fn plan() -> Plan {
+        Plan {
+            prefix: String::new(),
+            arguments: Vec::new(),
+            server: vec![example("echo_server").display().to_string()],
+            variables: vec![("MCP_GUARD_PASSWORD".into(), PASSWORD.into())],
+        }
+    }
+
+    /// As [`Self::plan`], but with no way to sign in yet.
+    pub fn without_password() -> Plan {
+        Plan {
+            variables: Vec::new(),
+            ..Self::plan()
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn resource(&self) -> String {
+        format!("{}/mcp", self.url())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// One request on a connection of its own.
+    pub fn request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        Connection::open(self.port).exchange(method, target, headers, body)
+    }
+
+    pub fn get(&self, target: &str) -> Answer {
+        self.request("GET", target, &[], "")
+    }
+
+    /// What the guard has written to its standard error so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Sends a signal, by the name that `kill` knows it by.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// The exit code, once the guard has ended; `None` if it does not within `patience`.
+    pub fn exit_within(&mut self, patience: Duration) -> Option<i32> {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return Some(status.code().unwrap_or(-1));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
+    /// Ends this guard without a warning and starts another on the same port and data.
+    pub fn killed_and_restarted(mut self) -> Self {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let plan = self.plan.clone();
+        plan.start_at(self.port, Arc::clone(&self.data))
+            .expect("it starts again")
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Plan {
+    /// Adds arguments, as one would type them.
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.arguments
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts the external URL's path in front of everything.
+    pub fn below(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    /// Wraps another command.
+    pub fn wrapping(mut self, server: &[&str]) -> Self {
+        self.server = server.iter().map(|&part| part.to_owned()).collect();
+        self
+    }
+
+    /// Adds arguments to the wrapped command.
+    pub fn server_with(mut self, arguments: &[&str]) -> Self {
+        self.server
+            .extend(arguments.iter().map(|&argument| argument.to_owned()));
+        self
+    }
+
+    /// Starts it, on another port if somebody was faster.
+    pub fn start(self) -> Guard {
+        let data = Arc::new(tempfile::tempdir().unwrap());
+        for _ in 0..5 {
+            if let Ok(guard) = self.clone().start_at(free_port(), Arc::clone(&data)) {
+                return guard;
+            }
+        }
+        panic!("the guard did not start");
+    }
+
+    fn start_at(self, port: u16, data: Arc<tempfile::TempDir>) -> Result<Guard, String> {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
+            .args([
+                "--external-url",
+                &format!("http://127.0.0.1:{port}{}", self.prefix),
+            ])
+            .arg("--data-path")
+            .arg(data.path().join("state"))
+            .args(&self.arguments)
+            .arg("--")
+            .args(&self.server)
+            .env_clear()
+            .envs(
+                ["PATH", "HOME"]
+                    .iter()
+                    .filter_map(|name| Some((name, std::env::var(name).ok()?))),
+            )
+            .envs(self.variables.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        collect(process.stderr.take().unwrap(), Arc::clone(&log));
+        let listens = eventually(Duration::from_secs(20), || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok() || process.try_wait().unwrap().is_some()
+        });
+        if !listens || process.try_wait().unwrap().is_some() {
+            let _ = process.kill();
+            let _ = process.wait();
+            let log = log.lock().unwrap().clone();
+            eprintln!("{log}");
+            return Err(log);
+        }
+        Ok(Guard {
+            port,
+            process,
+            log,
+            data,
+            plan: self,
+        })
+    }
+}
+
+fn collect(from: impl std::io::Read + Send + 'static, log: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
+
+/// An example program of this package; `cargo test` has built it.
+pub fn example(name: &str) -> PathBuf {
+    let binary = Path::new(env!("CARGO_BIN_EXE_mcp-guard"));
+    let path = binary.parent().unwrap().join("examples").join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --examples`",
+        path.display()
+    );
+    path
+}
+
+/// Whether `condition` comes true within `patience`.
+pub fn eventually(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    while !condition() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    true
+}
+
+fn free_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap().port()
+}

@@ -1,0 +1,158 @@
+//! HTTP/1.1 by hand, so that a test can say exactly which bytes go out.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// One connection.
+pub struct Connection {
+    reader: BufReader<TcpStream>,
+}
+
+/// The head of an answer, and its body once read.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    /// The first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self
+            .headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+}
+
+impl Connection {
+    pub fn open(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the guard listens");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            reader: BufReader::new(stream),
+        }
+    }
+
+    /// Sends raw bytes; a peer that has hung up already is no failure of the test.
+    pub fn send(&mut self, bytes: &[u8]) {
+        let _ = self.reader.get_mut().write_all(bytes);
+    }
+
+    /// One request with `Host` and `Content-Length` filled in unless given, and the whole answer.
+    pub fn exchange(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        self.send_request(method, target, headers, body);
+        self.answer()
+    }
+
+    pub fn send_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) {
+        let given = |name: &str| {
+            headers
+                .iter()
+                .any(|(key, _)| key.eq_ignore_ascii_case(name))
+        };
+        let mut head = format!("{method} {target} HTTP/1.1\r\n");
+        if !given("host") {
+            let port = self.reader.get_ref().peer_addr().unwrap().port();
+            head.push_str(&format!("Host: 127.0.0.1:{port}\r\n"));
+        }
+        if !given("content-length") && (!body.is_empty() || method == "POST") {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        head.push_str(body);
+        self.send(head.as_bytes());
+    }
+
+    /// The next answer with its whole body.
+    pub fn answer(&mut self) -> Answer {
+        let mut answer = self.head();
+        answer.body = self.body(&answer);
+        answer
+    }
+
+    /// The next answer's head only; for streams.
+    pub fn head(&mut self) -> Answer {
+        let status_line = self.line().expect("an answer");
+        let status = status_line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status line: {status_line:?}"));
+        let mut headers = Vec::new();
+        while let Some(line) = self.line().filter(|line| !line.is_empty()) {
+            let (name, value) = line.split_once(':').expect("a header");
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+        Answer {
+            status,
+            headers,
+            body: String::new(),
+        }
+    }
+
+    fn body(&mut self, head: &Answer) -> String {
+        let mut body = Vec::new();
+        if head.header("transfer-encoding").is_some() {
+            while let Some(chunk) = self.chunk() {
+                body.extend_from_slice(chunk.as_bytes());
+            }
+        } else if let Some(length) = head.header("content-length") {
+            body.resize(length.parse().unwrap(), 0);
+            self.reader.read_exact(&mut body).expect("the whole body");
+        }
+        String::from_utf8(body).expect("UTF-8")
+    }
+
+    /// The next chunk of a chunked body; `None` at its end, or when the connection is cut.
+    pub fn chunk(&mut self) -> Option<String> {
+        let size = self.line()?;
+        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
+        let mut chunk = vec![0; size + 2];
+        self.reader.read_exact(&mut chunk).ok()?;
+        chunk.truncate(size);
+        (size > 0).then(|| String::from_utf8(chunk).expect("UTF-8"))
+    }
+
+    /// Whether the peer has closed the connection: nothing more comes.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.reader.fill_buf(), Ok(rest) if rest.is_empty())
+            || self.reader.fill_buf().is_err()
+    }
+
+    fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        match self.reader.read_line(&mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
+            Err(error) => panic!("the guard fell silent: {error}"),
+        }
+    }
+}

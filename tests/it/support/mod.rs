@@ -1,0 +1,15 @@
+//! The guard as a process, a browser that fills in forms, an MCP client, and HTTP down to the byte.
+
+mod browser;
+mod client;
+mod guard;
+mod http;
+mod processes;
+mod sources;
+
+pub use browser::{Browser, Form};
+pub use client::{Client, Event, OAuthClient, Tokens, query_of};
+pub use guard::{Guard, PASSWORD, eventually, example};
+pub use http::{Answer, Connection};
+pub use processes::{alive, count_children};
+pub use sources::rust_files;
