@@ -6,7 +6,7 @@ import { parse } from 'node-html-parser';
 import { PASSWORD } from './guard.mjs';
 
 const MAX_STEPS = 6;
-const REFUSES = /cancel|deny|reject|decline/i;
+const REFUSES = /cancel|deny/i;
 
 export class Browser {
   #cookies = new Map();
@@ -14,10 +14,9 @@ export class Browser {
   /**
    * Walks from an authorization URL to the address that the guard finally sends the
    * browser to, without going there.
-   * @param {{password?: string, user?: string, allow?: boolean}} answers
    * @returns {Promise<URL>}
    */
-  async signIn(url, { password = PASSWORD, user = 'owner', allow = true } = {}) {
+  async signIn(url, { password = PASSWORD, user = 'owner' } = {}) {
     const guard = new URL(url).origin;
     let page = await this.fetch(url, { site: 'none' });
     for (let step = 0; step < MAX_STEPS; step += 1) {
@@ -25,7 +24,7 @@ export class Browser {
       if (onward && onward.origin !== guard) return onward;
       page = onward
         ? await this.fetch(onward, { site: 'same-origin' })
-        : await this.submit(page, { password, user, allow });
+        : await this.submit(page, { password, user });
     }
     throw new Error(`still on the guard's pages after ${MAX_STEPS} steps, at ${page.url}`);
   }
@@ -89,7 +88,7 @@ class Page {
     return target ? new URL(target, this.url) : null;
   }
 
-  filledForm({ password, user, allow }) {
+  filledForm({ password, user }) {
     const form = parse(this.html).querySelector('form');
     if (this.status !== 200 || !form) throw new Error(this.complaint());
     const fields = {};
@@ -101,7 +100,7 @@ class Page {
       else if (type === 'hidden') fields[name] = input.getAttribute('value') ?? '';
       else fields[name] = input.getAttribute('value') || user;
     }
-    const button = pressed(form, allow);
+    const button = allowing(form);
     if (button?.getAttribute('name')) {
       fields[button.getAttribute('name')] = button.getAttribute('value') ?? '';
     }
@@ -115,11 +114,7 @@ class Page {
   }
 }
 
-function pressed(form, allow) {
-  const buttons = form
-    .querySelectorAll('button, input[type=submit]')
-    .filter((button) => (button.getAttribute('type') ?? 'submit') === 'submit');
-  const refuses = (button) =>
-    REFUSES.test(`${button.textContent} ${button.getAttribute('value') ?? ''}`);
-  return buttons.find((button) => refuses(button) !== allow);
+function allowing(form) {
+  const buttons = form.querySelectorAll('button, input[type=submit]');
+  return buttons.find((button) => !REFUSES.test(`${button.textContent} ${button.getAttribute('value')}`));
 }
