@@ -8,7 +8,9 @@ check:
 
 # real clients, the conformance suite, a browser (installs what it needs below tests/interop)
 interop:
-    cargo build --release --examples
+    cargo build --release
+    cargo build --release --example conformance_server
+    npm ci --prefix tests/interop
     tests/interop/run
 
 # speed and memory against a bare server and other bridges

@@ -1,0 +1,52 @@
+//! The programs that `benches/run` measures with, in one binary: the first argument says
+//! which. None of them uses the guard's own code, so that neither side of a ratio has an
+//! advantage.
+
+mod baseline;
+mod fast_child;
+mod http_client;
+mod load;
+mod start;
+mod streams;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: bridge fast-child
+       bridge baseline PORT WORKERS
+       bridge load ADDRESS IN_FLIGHT MILLISECONDS < request-head
+       bridge streams ADDRESS HOW_MANY < request-head
+       bridge start ADDRESS TIMES -- COMMAND...";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match args.as_slice() {
+        ["fast-child"] => fast_child::run(),
+        ["baseline", port, workers] => baseline::run(port, workers),
+        ["load", address, in_flight, milliseconds] => load::run(address, in_flight, milliseconds),
+        ["streams", address, how_many] => streams::run(address, how_many),
+        ["start", address, times, "--", command @ ..] => start::run(address, times, command),
+        // `cargo bench` calls every benchmark like this; the script is what measures.
+        ["--bench"] => Err(anyhow::anyhow!("run benches/run")),
+        _ => Err(anyhow::anyhow!("{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&format!("error: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// One line of JSON, for the script that started this.
+fn tell(result: &serde_json::Value) -> anyhow::Result<()> {
+    use std::io::Write;
+    Ok(writeln!(std::io::stdout(), "{result}")?)
+}

@@ -1,0 +1,79 @@
+// The guard under test: the release binary on a free port, with a data directory of its own.
+
+import { createServer } from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { Program } from './processes.mjs';
+
+export const PASSWORD = 'correct horse battery staple';
+export const INTEROP_DIR = join(dirname(fileURLToPath(import.meta.url)), '..');
+export const REPOSITORY = join(INTEROP_DIR, '..', '..');
+export const BINARY = process.env.MCP_GUARD_BINARY ?? join(REPOSITORY, 'target/release/mcp-guard');
+export const FIXTURE =
+  process.env.MCP_GUARD_FIXTURE ?? join(REPOSITORY, 'target/release/examples/conformance_server');
+
+export async function freePort() {
+  const server = createServer();
+  await new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+export class Guard {
+  /** Starts it before `command` and waits until it serves. */
+  static async before(command, { flags = [], env = {} } = {}) {
+    const port = await freePort();
+    const guard = new Guard();
+    guard.url = `http://localhost:${port}`;
+    guard.mcpUrl = `${guard.url}/mcp`;
+    guard.data = mkdtempSync(join(tmpdir(), 'mcp-guard-interop-'));
+    const args = ['--external-url', guard.url, '--data-path', guard.data, ...flags, '--', ...command];
+    // The working directory lets `npx` find the pinned servers without a download.
+    guard.program = new Program(BINARY, args, {
+      name: 'mcp-guard',
+      cwd: INTEROP_DIR,
+      env: { MCP_GUARD_PASSWORD: PASSWORD, ...env },
+    });
+    await guard.serves();
+    return guard;
+  }
+
+  async serves(within = 10_000) {
+    const deadline = Date.now() + within;
+    while (Date.now() < deadline && !this.program.end) {
+      const answer = await fetch(`${this.url}/healthz`).catch(() => null);
+      if (answer?.ok) return;
+      await delay(20);
+    }
+    const said = this.log();
+    await this.stop();
+    throw new Error(`the guard does not serve:\n${said}`);
+  }
+
+  log() {
+    return this.program.output.slice(-3000);
+  }
+
+  async stop() {
+    await this.program.stop();
+    rmSync(this.data, { recursive: true, force: true });
+  }
+}
+
+/** Starts a guard, hands it to `use`, and stops it whatever happens. */
+export async function withGuard(command, options, use) {
+  const guard = await Guard.before(command, options);
+  try {
+    return await use(guard);
+  } finally {
+    await guard.stop();
+  }
+}
