@@ -161,7 +161,11 @@ impl Routes {
 
     async fn dispatch(&self, route: Route, request: Inbound) -> Reply {
         match route {
-            Route::Mcp => self.gateway.handle(request, || self.landing().html()).await,
+            Route::Mcp => {
+                self.gateway
+                    .handle(request, || self.landing().reply())
+                    .await
+            }
             Route::ResourceMetadata => self.resource.metadata(),
             Route::Oauth(endpoint) => self.authorization_server.handle(endpoint, request).await,
             Route::Landing => self.landing().reply(),

@@ -133,7 +133,7 @@ struct Guard {
 fn settings(addresses: Vec<Address>) -> Settings {
     Settings {
         addresses,
-            if_possible: Vec::new(),
+        if_possible: Vec::new(),
         workers: 2,
         max_connections: 100,
         max_connections_per_address: 100,

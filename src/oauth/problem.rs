@@ -69,7 +69,7 @@ impl Problem {
         match self {
             Self::QueryTooLong => StatusCode::URI_TOO_LONG,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::CrossSite | Self::NoCookie => StatusCode::FORBIDDEN,
+            Self::CrossSite | Self::NoCookie | Self::StalePage => StatusCode::FORBIDDEN,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         }

@@ -16,13 +16,8 @@ pub struct Landing<'a> {
 }
 
 impl Landing<'_> {
-    /// The page's HTML, for answers whose status is not 200 (the 401 of the MCP URL).
-    pub fn html(&self) -> String {
-        render(self)
-    }
-
     pub fn reply(&self) -> Reply {
-        html(StatusCode::OK, self.html())
+        html(StatusCode::OK, render(self))
     }
 
     /// The server's name as one shell word that no client has trouble with.
@@ -69,7 +64,7 @@ mod tests {
 
     #[test]
     fn the_page_shows_how_to_add_the_server_to_each_client() {
-        let page = PAGE.html();
+        let page = render(&PAGE);
         for text in [
             "claude mcp add --transport http my-files https://guard.test/mcp",
             "Add custom connector",
@@ -97,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_page_loads_nothing() {
-        let page = PAGE.html();
+        let page = render(&PAGE);
         assert!(!page.contains("src=") && !page.contains("<link") && !page.contains("<script"));
     }
 }

@@ -90,11 +90,10 @@ mod tests {
         assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"));
         assert!(!policy.contains("unsafe") && !policy.contains("script-src"));
         // What a browser hashes is the text between the tags, so it must stand there unchanged.
-        let page = Landing {
+        let page = render(&Landing {
             server_name: "x",
             mcp_url: "https://a/mcp",
-        }
-        .html();
+        });
         assert!(page.contains(&format!("<style>{STYLE}</style>")));
     }
 

@@ -29,16 +29,12 @@ impl Challenge {
         }
     }
 
-    /// The answer to a request that is not let in.
-    pub(super) fn refuse(&self, denied: Denied, html: Option<String>) -> Reply {
-        let (body, content_type) = body(denied, html);
-        let mut reply = Reply::new(body);
+    /// The answer to a request that is not let in: on `page`, if a person is to read it.
+    pub(super) fn refuse(&self, denied: Denied, page: Option<Reply>) -> Reply {
+        let mut reply = page.unwrap_or_else(|| document(denied));
         *reply.status_mut() = status(denied);
         let headers = reply.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some(content_type) = content_type {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        }
         if denied == Denied::Unavailable {
             headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
         } else {
@@ -60,16 +56,16 @@ impl Challenge {
     }
 }
 
-/// The body and its media type.
-fn body(denied: Denied, html: Option<String>) -> (Body, Option<&'static str>) {
-    if let Some(page) = html {
-        return (full(page), Some("text/html; charset=utf-8"));
-    }
+/// What a client reads, besides the challenge.
+fn document(denied: Denied) -> Reply {
     let Some((code, description)) = error(denied) else {
-        return (Body::empty(), None);
+        return Reply::new(Body::empty());
     };
     let members = json!({ "error": code, "error_description": description });
-    (full(members.to_string()), Some("application/json"))
+    let mut reply = Reply::new(full(members.to_string()));
+    let json = HeaderValue::from_static("application/json");
+    reply.headers_mut().insert(CONTENT_TYPE, json);
+    reply
 }
 
 const fn status(denied: Denied) -> StatusCode {
@@ -148,10 +144,13 @@ mod tests {
 
     #[test]
     fn a_person_gets_a_page_with_the_same_status_and_challenge() {
-        let reply = Challenge::new(URL).refuse(Denied::NoToken, Some("<!doctype html>".into()));
+        let mut page = Reply::new(full("<!doctype html>"));
+        let html = HeaderValue::from_static("text/html");
+        page.headers_mut().insert(CONTENT_TYPE, html);
+        let reply = Challenge::new(URL).refuse(Denied::NoToken, Some(page));
         assert_eq!(reply.status(), 401);
         assert!(reply.headers().contains_key("www-authenticate"));
-        assert_eq!(reply.headers()["content-type"], "text/html; charset=utf-8");
+        assert_eq!(reply.headers()["content-type"], "text/html");
         assert_eq!(text(reply), "<!doctype html>");
     }
 

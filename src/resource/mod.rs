@@ -110,10 +110,10 @@ impl ProtectedResource {
         }
     }
 
-    /// The refusal with its `WWW-Authenticate` challenge; a body of JSON, or none, unless `html`, the
-    /// page for a person who opened the MCP URL in a browser.
-    pub fn refuse(&self, denied: Denied, html: Option<String>) -> Reply {
-        self.challenge.refuse(denied, html)
+    /// The refusal with its `WWW-Authenticate` challenge: JSON or nothing, or on `page`, which is for
+    /// a person who opened the MCP URL in a browser.
+    pub fn refuse(&self, denied: Denied, page: Option<Reply>) -> Reply {
+        self.challenge.refuse(denied, page)
     }
 
     /// The RFC 9728 document.

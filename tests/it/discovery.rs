@@ -212,6 +212,30 @@ fn the_bodies_that_real_clients_send_all_register() {
 }
 
 #[test]
+fn a017_nothing_that_a_registration_names_is_fetched() {
+    let guard = Guard::start();
+    let trap = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    trap.set_nonblocking(true).unwrap();
+    let url = format!("http://127.0.0.1:{}/x", trap.local_addr().unwrap().port());
+    let answer = register(
+        &guard,
+        &json!({
+            "redirect_uris": ["http://127.0.0.1/cb"], "token_endpoint_auth_method": "none",
+            "client_uri": url, "logo_uri": url, "tos_uri": url, "policy_uri": url, "jwks_uri": url,
+            "sector_identifier_uri": url, "software_statement": "e30.e30.",
+        }),
+    );
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let id = answer.json()["client_id"].as_str().unwrap().to_owned();
+    let client = OAuthClient {
+        id,
+        redirect_uri: "http://127.0.0.1/cb".to_owned(),
+    };
+    client.sign_in(&guard);
+    assert!(trap.accept().is_err(), "somebody came");
+}
+
+#[test]
 fn a018_registration_neither_reads_nor_sets_cookies() {
     let guard = Guard::start();
     let body =

@@ -126,14 +126,29 @@ fn imports_by_room() -> BTreeMap<String, BTreeSet<String>> {
     rooms
 }
 
-/// The rooms named by `crate::room` in code, comments aside.
-fn imports(code: &str) -> impl Iterator<Item = String> + '_ {
-    code.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .flat_map(|line| line.split("crate::").skip(1))
-        .map(|rest| {
-            rest.chars()
-                .take_while(|letter| letter.is_alphanumeric() || *letter == '_')
-                .collect()
-        })
+/// The rooms named in code by `crate::room` or `crate::{room, room::Thing}`, comments aside.
+fn imports(code: &str) -> BTreeSet<String> {
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let code = lines.collect::<Vec<_>>().join(" ");
+    let mut rooms = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        let named = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or_default(),
+            None => rest.split([',', ';']).next().unwrap_or_default(),
+        };
+        rooms.extend(
+            named
+                .split(',')
+                .map(first_word)
+                .filter(|word| !word.is_empty()),
+        );
+    }
+    rooms
+}
+
+fn first_word(path: &str) -> String {
+    let is_part = |letter: &char| letter.is_alphanumeric() || *letter == '_';
+    path.trim_start().chars().take_while(is_part).collect()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Event, Guard, OAuthClient, alive, eventually};
+use crate::support::{Client, Event, Guard, OAuthClient, alive, eventually, two_users};
 
 #[test]
 fn a_tool_is_called_through_the_guard() {
@@ -183,9 +183,10 @@ fn sessions_have_children_of_their_own_by_default() {
 fn a098_an_id_that_is_in_flight_is_refused() {
     let guard = Guard::start();
     let client = Client::connect(&guard);
-    let _waiting = client.send("POST", &Client::tool("silence", &json!({})).to_string());
-    let refused = || client.post(&Client::tool("echo", &json!({}))).status == 400;
-    assert!(eventually(Duration::from_secs(5), refused));
+    let silence = Client::tool("silence", &json!({})).to_string();
+    let mut waiting = client.send("POST", &silence);
+    assert_eq!(waiting.head().status, 200, "it is in flight now");
+    assert_eq!(client.post(&Client::tool("echo", &json!({}))).status, 400);
 }
 
 #[test]
@@ -313,26 +314,4 @@ fn r07_a_crash_answers_what_was_in_flight_and_ends_the_session() {
         assert!(text.contains("\"error\""), "{text}");
     }
     assert_eq!(client.post(&Client::tool("echo", &json!({}))).status, 404);
-}
-
-fn two_users(arguments: &[&str]) -> (Guard, String, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let users = folder.path().join("users");
-    let hashes = ["alice", "bob"].map(|name| {
-        let hash =
-            mcp_guard::identity::local::hash_password(&format!("{name}'s long password")).unwrap();
-        format!("{name}:{hash}\n")
-    });
-    std::fs::write(&users, hashes.concat()).unwrap();
-    let guard = Guard::without_password()
-        .with(&["--users-file", users.to_str().unwrap()])
-        .with(arguments)
-        .start();
-    let oauth = OAuthClient::register(&guard);
-    let [alice, bob] = ["alice", "bob"].map(|name| {
-        oauth
-            .sign_in_as(&guard, name, &format!("{name}'s long password"))
-            .access
-    });
-    (guard, alice, bob)
 }

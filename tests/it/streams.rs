@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Connection, Event, Guard, eventually};
+use crate::support::{Client, Connection, Event, Guard, eventually, two_users};
 
 #[test]
 fn a_quick_answer_is_plain_json() {
@@ -178,6 +178,31 @@ fn an_event_id_of_nobody_is_refused() {
             "{id}"
         );
     }
+}
+
+#[test]
+fn a097_what_one_user_missed_is_not_told_to_another() {
+    let (guard, alice, bob) = two_users(&[]);
+    let alice = Client::open(&guard, &alice, "2025-11-25");
+    let mut call = alice.send(
+        "POST",
+        &Client::tool("sleep", &json!({"millis": 800})).to_string(),
+    );
+    call.head();
+    let priming = Event::all(&call.chunk().unwrap()).remove(0);
+    drop(call);
+    let bobs_own = Client::open(&guard, &bob, "2025-11-25");
+    let thief = Client {
+        port: guard.port,
+        token: bob,
+        session: alice.session.clone(),
+    };
+    let theirs = [("Last-Event-ID", priming.id.as_str())];
+    assert_eq!(thief.send_with("GET", "", &theirs).answer().status, 404);
+    assert_eq!(bobs_own.send_with("GET", "", &theirs).answer().status, 400);
+    let mut resumed = alice.send_with("GET", "", &theirs);
+    resumed.head();
+    assert_eq!(next_message(&mut resumed)["id"], 1);
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl OAuthClient {
     }
 
     pub fn sign_in_as(&self, guard: &Guard, name: &str, password: &str) -> Tokens {
-        let code = self.authorize_as(guard, &[("username", name), ("password", password)]);
+        let code = self.authorize_as(guard, &[("name", name), ("password", password)]);
         Tokens::of(&self.redeem(guard, &code))
     }
 }

@@ -1,5 +1,6 @@
 //! HTTP/1.1 by hand, so that a test can say exactly which bytes go out.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -12,11 +13,18 @@ pub struct Connection {
 }
 
 /// The head of an answer, and its body once read.
-#[derive(Debug)]
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
+}
+
+impl fmt::Debug for Answer {
+    /// Pages are long; what a failed test needs to see stands at the beginning.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body: String = self.body.chars().take(400).collect();
+        write!(f, "{} {:?} {body}", self.status, self.headers)
+    }
 }
 
 impl Answer {
@@ -139,12 +147,6 @@ impl Connection {
         self.reader.read_exact(&mut chunk).ok()?;
         chunk.truncate(size);
         (size > 0).then(|| String::from_utf8(chunk).expect("UTF-8"))
-    }
-
-    /// Whether the peer has closed the connection: nothing more comes.
-    pub fn is_closed(&mut self) -> bool {
-        matches!(self.reader.fill_buf(), Ok(rest) if rest.is_empty())
-            || self.reader.fill_buf().is_err()
     }
 
     fn line(&mut self) -> Option<String> {

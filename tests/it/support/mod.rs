@@ -6,10 +6,12 @@ mod guard;
 mod http;
 mod processes;
 mod sources;
+mod users;
 
 pub use browser::{Browser, Form};
 pub use client::{Client, Event, OAuthClient, Tokens, query_of};
-pub use guard::{Guard, PASSWORD, eventually, example};
+pub use guard::{Guard, PASSWORD, eventually};
 pub use http::{Answer, Connection};
 pub use processes::{alive, count_children};
 pub use sources::rust_files;
+pub use users::two_users;

@@ -1,0 +1,26 @@
+//! Two people with accounts at one guard.
+
+use super::{Guard, OAuthClient};
+
+/// A guard, and the access tokens of `alice` and `bob` there.
+pub fn two_users(arguments: &[&str]) -> (Guard, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users");
+    let hashes = ["alice", "bob"].map(|name| {
+        let hash =
+            mcp_guard::identity::local::hash_password(&format!("{name}'s long password")).unwrap();
+        format!("{name}:{hash}\n")
+    });
+    std::fs::write(&users, hashes.concat()).unwrap();
+    let guard = Guard::without_password()
+        .with(&["--users-file", users.to_str().unwrap()])
+        .with(arguments)
+        .start();
+    let oauth = OAuthClient::register(&guard);
+    let [alice, bob] = ["alice", "bob"].map(|name| {
+        oauth
+            .sign_in_as(&guard, name, &format!("{name}'s long password"))
+            .access
+    });
+    (guard, alice, bob)
+}
