@@ -7,8 +7,8 @@ use secrecy::SecretString;
 
 use super::options::{self, Default};
 use super::{
-    Config, ConfigError, Given, Limits, Listening, RawConfig, Setting,
-    StoreSettings, listening, server_name, sign_in, value, wrapped,
+    Config, ConfigError, Given, Limits, Listening, RawConfig, Setting, StoreSettings, listening,
+    server_name, sign_in, value, wrapped,
 };
 use crate::grant::{Lifetimes, ResourceUri};
 use crate::http::ExternalUrl;
