@@ -57,13 +57,13 @@ fn password(
     let Some((setting, password)) = raw.secret("password") else {
         return Ok(None);
     };
-    if !external_url.is_loopback() {
-        if let Some(weakness) = local::weakness(password.expose_secret()) {
-            return Err(setting.refuse(
-                format_args!("is too weak for {}: {weakness}", external_url.host()),
-                "use 12 characters or more that nobody would guess, several words for example",
-            ));
-        }
+    if !external_url.is_loopback()
+        && let Some(weakness) = local::weakness(password.expose_secret())
+    {
+        return Err(setting.refuse(
+            format_args!("is too weak for {}: {weakness}", external_url.host()),
+            "use 12 characters or more that nobody would guess, several words for example",
+        ));
     }
     Ok(Some(PasswordSecret::Plain(password.clone())))
 }

@@ -9,7 +9,7 @@ use url::Url;
 use crate::listener::{Address, AddressError};
 
 /// No configured time is longer than this.
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(10 * 366 * 24);
 
 const DURATION_SHAPE: &str = "write a number and a unit: `60s`, `30m`, `1h` or `90d`";
 const SIZE_SHAPE: &str = "write bytes, or a number and a unit: `4MiB`, `512KiB`, `1MB`";

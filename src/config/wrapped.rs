@@ -1,7 +1,7 @@
 //! The wrapped server: its command, its environment, its limits.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{ConfigError, RawConfig, Setting, value};
@@ -48,9 +48,9 @@ fn command(raw: &RawConfig, working_dir: Option<&PathBuf>) -> Result<Vec<OsStrin
     };
     let name = command.first().cloned().unwrap_or_default();
     let path = raw.surroundings().variable("PATH");
-    let path = path.unwrap_or(OsStr::new(STANDARD_PATH));
-    let here = working_dir.map_or(Path::new(""), PathBuf::as_path);
-    if upstream::find_program(&name, path, here).is_none() {
+    let path = path.map_or_else(|| STANDARD_PATH.into(), OsStr::to_owned);
+    let here = working_dir.cloned().unwrap_or_default();
+    if upstream::find_program(&name, &path, &here).is_none() {
         let shown = name.to_string_lossy().escape_debug().to_string();
         let hint = if shown.contains('/') {
             "there is no executable file at this path"
