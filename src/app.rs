@@ -57,7 +57,7 @@ pub struct Guard {
 
 /// Runs a guard until SIGTERM or SIGINT. `ready` is called once it listens. A second signal does
 /// not wait for anything any more.
-pub fn run(config: Config, ready: impl FnOnce()) -> Result<(), Error> {
+pub fn run(config: Config, ready: impl FnOnce(&Config)) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -65,8 +65,8 @@ pub fn run(config: Config, ready: impl FnOnce()) -> Result<(), Error> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
-        let guard = Guard::start(config, Clock::system())?;
-        ready();
+        let guard = Guard::start(&config, Clock::system())?;
+        ready(&config);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -83,7 +83,7 @@ pub fn run(config: Config, ready: impl FnOnce()) -> Result<(), Error> {
 
 impl Guard {
     /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
-    pub fn start(config: Config, clock: Clock) -> Result<Self, Error> {
+    pub fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         let (store, keyring) = open_state(&config.store, &clock)?;
         let origins = Origins::new(config.external_url.clone(), config.allowed_origins.clone());
         let grants = Grants::new(
@@ -108,7 +108,7 @@ impl Guard {
             origins.clone(),
         );
         let gateway = Gateway::new(
-            gateway_settings(&config),
+            gateway_settings(config),
             config.upstream.clone(),
             Arc::clone(&resource),
             keyring,
@@ -126,7 +126,9 @@ impl Guard {
             health: health.clone(),
         });
         let drain = Drain::new();
-        let workers = listener::bind(&config.listener)?.serve(routes, drain.clone());
+        let workers = listener::bind(&listener_settings(config))?
+            .serve(&routes, &drain)
+            .map_err(Error::Runtime)?;
         let chores = chores(&gateway, &authorization_server, &store, &grants);
         let shutdown_grace = config.shutdown_grace;
         Ok(Self {
@@ -148,7 +150,7 @@ impl Guard {
         self.drain.wait(self.shutdown_grace).await;
         self.gateway.stop().await;
         self.chores.shutdown().await;
-        self.workers.join().await;
+        self.workers.join();
         self.store.close().await;
     }
 }
@@ -164,6 +166,16 @@ fn open_state(settings: &StoreSettings, clock: &Clock) -> Result<(Store, Keyring
             )
         }
     })
+}
+
+fn listener_settings(config: &Config) -> listener::Settings {
+    listener::Settings {
+        addresses: config.listening.addresses.clone(),
+        if_possible: config.listening.if_possible.clone(),
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        max_connections: config.limits.connections,
+        max_connections_per_address: config.limits.connections_per_address,
+    }
 }
 
 fn gateway_settings(config: &Config) -> gateway::Settings {

@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::{FAILED, complain, refused};
-use crate::config::{Address, Listening, RawConfig};
+use crate::config::{Listening, RawConfig};
 use crate::http::ExternalUrl;
+use crate::listener::Address;
 
 /// For all of it.
 const LIMIT: Duration = Duration::from_secs(3);

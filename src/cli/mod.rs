@@ -18,6 +18,7 @@ use crate::config::{self, ConfigError, Invocation, Surroundings};
 
 /// The guard, or what it does, failed while running.
 const FAILED: u8 = 1;
+const REFUSED: u8 = 78;
 
 /// Does what the command line (without the program's name) asks for. 0 done, 1 failed while
 /// running, 64 wrong usage, 78 configuration refused.
@@ -58,14 +59,13 @@ fn say(text: &dyn Display) {
 
 /// `error: …`, then its causes, then `hint: …`.
 fn complain(error: &dyn Display, causes: &[String], hint: Option<&str>) {
-    let mut text = format!("error: {error}\n");
+    tell(&format!("error: {error}\n"));
     for cause in causes {
-        text.push_str(&format!("  because: {cause}\n"));
+        tell(&format!("  because: {cause}\n"));
     }
     if let Some(hint) = hint {
-        text.push_str(&format!("hint: {hint}\n"));
+        tell(&format!("hint: {hint}\n"));
     }
-    tell(&text);
 }
 
 fn warn(warnings: &[String]) {

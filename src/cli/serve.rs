@@ -3,27 +3,34 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use super::{FAILED, banner, complain, refused, say, warn};
+use super::{FAILED, REFUSED, banner, complain, refused, say, warn};
 use crate::config::{Config, RawConfig};
-use crate::{app, store};
+use crate::{app, telemetry};
 
 pub(super) fn run(raw: &RawConfig) -> ExitCode {
     let config = match Config::resolve(raw) {
         Ok(config) => config,
         Err(error) => return refused(&error),
     };
-    if let Err(error) = crate::telemetry::init(&config.log) {
-        complain(&error, &[], None);
-        return ExitCode::from(FAILED);
-    }
-    if std::io::stderr().is_terminal() {
+    let is_terminal = std::io::stderr().is_terminal();
+    let log = match telemetry::init(config.log, is_terminal) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&error, &[], None);
+            return ExitCode::from(FAILED);
+        }
+    };
+    if is_terminal {
         warn(&config.warnings);
     } else {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
     }
-    match app::run(config, announce) {
+    let outcome = app::run(config, announce);
+    // What was logged stands before what is said about the end.
+    drop(log);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
@@ -42,11 +49,20 @@ fn announce(config: &Config) {
     );
 }
 
-/// A data directory that is open to others or in use is a matter of configuration; the rest failed.
-fn failed(error: &anyhow::Error) -> ExitCode {
-    let causes: Vec<_> = error.chain().skip(1).map(ToString::to_string).collect();
-    let open = error.downcast_ref::<store::OpenError>();
-    let hint = open.and_then(|error| error.hint.as_deref());
+/// What is a matter of configuration, as a data directory that is open to others or in use, and what
+/// failed.
+fn failed(error: &app::Error) -> ExitCode {
+    let (code, hint) = match error {
+        app::Error::Store(open) => (REFUSED, open.hint.as_deref()),
+        app::Error::Bind(_) => (REFUSED, None),
+        app::Error::Keyring(_) | app::Error::Runtime(_) => (FAILED, None),
+    };
+    let mut causes = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
     complain(error, &causes, hint);
-    ExitCode::from(if open.is_some() { 78 } else { FAILED })
+    ExitCode::from(code)
 }

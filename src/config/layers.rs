@@ -131,7 +131,7 @@ struct TomlFile<'a> {
 impl TomlFile<'_> {
     fn line(&self, at: usize) -> usize {
         let before = self.text.as_bytes().get(..at).unwrap_or_default();
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
+        1 + memchr::memchr_iter(b'\n', before).count()
     }
 
     fn place(&self, at: usize) -> String {

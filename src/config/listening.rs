@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Address, ConfigError, RawConfig, value};
+use super::{ConfigError, RawConfig, value};
 use crate::http::ExternalUrl;
+use crate::listener::Address;
 
 /// Where the guard listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

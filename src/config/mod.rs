@@ -37,7 +37,7 @@ pub use surroundings::{FileText, Surroundings};
 use crate::grant::Lifetimes;
 use crate::http::ExternalUrl;
 use crate::identity::local::LocalUser;
-use crate::{oauth, upstream};
+use crate::{oauth, telemetry, upstream};
 
 /// Everything the guard runs with. Complete and valid.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ pub struct Config {
     /// GET with `text/event-stream` is answered 405.
     pub http_streaming_only: bool,
     pub store: StoreSettings,
-    pub log: LogSettings,
+    pub log: telemetry::Settings,
     /// What the operator should know, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -81,35 +81,4 @@ pub enum StoreSettings {
     Sqlite(PathBuf),
     /// In the process, and gone with it.
     Memory,
-}
-
-/// Where the guard listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    Tcp(std::net::SocketAddr),
-    Unix(PathBuf),
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// What is logged, and in what shape.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    pub level: tracing::Level,
-    pub format: LogFormat,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, else JSON.
-    Auto,
-    Text,
-    Json,
 }

@@ -160,7 +160,7 @@ impl RawConfig {
         source: Source,
     ) -> Result<(), ConfigError> {
         if let Some(other) = self.settings.get(option.name) {
-            return self.outranked(other, form, &source);
+            return outranked(other, form, &source);
         }
         let mut setting = Setting {
             option,
@@ -173,19 +173,6 @@ impl RawConfig {
             _ => Given::Open(shape(&setting, values)?),
         };
         self.settings.insert(option.name, setting);
-        Ok(())
-    }
-
-    /// A weaker layer is silent; the same layer must not say a thing in two forms.
-    fn outranked(&self, other: &Setting, form: Form, source: &Source) -> Result<(), ConfigError> {
-        let same_layer = std::mem::discriminant(&other.source) == std::mem::discriminant(source);
-        if same_layer && other.form != form {
-            let this = source.locate(other.option, form);
-            return Err(
-                ConfigError::refused(format!("both {other} and {this} are given"))
-                    .hint("keep one of the two"),
-            );
-        }
         Ok(())
     }
 
@@ -262,6 +249,19 @@ impl RawConfig {
     pub(super) fn surroundings(&self) -> &Surroundings {
         &self.surroundings
     }
+}
+
+/// A weaker layer is silent; the same layer must not say a thing in two forms.
+fn outranked(other: &Setting, form: Form, source: &Source) -> Result<(), ConfigError> {
+    let same_layer = std::mem::discriminant(&other.source) == std::mem::discriminant(source);
+    if same_layer && other.form != form {
+        let this = source.locate(other.option, form);
+        return Err(
+            ConfigError::refused(format!("both {other} and {this} are given"))
+                .hint("keep one of the two"),
+        );
+    }
+    Ok(())
 }
 
 /// The one value of an option that takes one.

@@ -7,12 +7,13 @@ use secrecy::SecretString;
 
 use super::options::{self, Default};
 use super::{
-    Config, ConfigError, Given, Limits, Listening, LogFormat, LogSettings, RawConfig, Setting,
+    Config, ConfigError, Given, Limits, Listening, RawConfig, Setting,
     StoreSettings, listening, server_name, sign_in, value, wrapped,
 };
 use crate::grant::{Lifetimes, ResourceUri};
 use crate::http::ExternalUrl;
 use crate::oauth::{self, RedirectPattern, RegistrationPolicy};
+use crate::telemetry;
 
 /// Where the guarded MCP endpoint stands under the external URL.
 const MCP_PATH: &str = "/mcp";
@@ -70,11 +71,11 @@ fn limits(raw: &RawConfig) -> Result<Limits, ConfigError> {
 fn lifetimes(raw: &RawConfig) -> Result<Lifetimes, ConfigError> {
     Ok(Lifetimes {
         // RFC 6749 §4.1.2: a maximum of ten minutes is recommended.
-        code: raw.time_up_to("code-ttl", Duration::from_secs(600))?,
+        code: raw.time_up_to("code-ttl", Duration::from_mins(10))?,
         access_token: raw.time("access-token-ttl")?,
         refresh_token: raw.time("refresh-token-ttl")?,
         grant: raw.time("grant-ttl")?,
-        refresh_grace: raw.duration_up_to("refresh-grace", Duration::from_secs(600))?,
+        refresh_grace: raw.duration_up_to("refresh-grace", Duration::from_mins(10))?,
     })
 }
 
@@ -127,16 +128,11 @@ fn store(raw: &RawConfig, external_url: &ExternalUrl) -> Result<StoreSettings, C
     data_path(raw, external_url).map(StoreSettings::Sqlite)
 }
 
-fn log(raw: &RawConfig) -> Result<LogSettings, ConfigError> {
-    Ok(LogSettings {
-        level: raw.value("log-level", |text| {
-            text.parse().map_err(|_| "write `info`".to_owned())
-        })?,
-        format: raw.value("log-format", |text| match text {
-            "text" => Ok(LogFormat::Text),
-            "json" => Ok(LogFormat::Json),
-            _ => Ok(LogFormat::Auto),
-        })?,
+fn log(raw: &RawConfig) -> Result<telemetry::Settings, ConfigError> {
+    let unknown = |error: telemetry::UnknownName| error.to_string();
+    Ok(telemetry::Settings {
+        level: raw.value("log-level", |text| text.parse().map_err(unknown))?,
+        format: raw.value("log-format", |text| text.parse().map_err(unknown))?,
     })
 }
 

@@ -6,10 +6,7 @@ use secrecy::ExposeSecret;
 
 use super::{ConfigError, RawConfig};
 use crate::http::ExternalUrl;
-use crate::identity::local::{self, LocalUser, PasswordSecret};
-
-/// The one user of `--password` and `--password-hash`.
-const OWNER: &str = "owner";
+use crate::identity::local::{self, LocalUser, OWNER, PasswordSecret};
 
 /// All local users.
 pub(super) fn users(
@@ -102,4 +99,107 @@ fn from_file(raw: &RawConfig) -> Result<Vec<LocalUser>, ConfigError> {
             "write one `name:hash` a line; `mcp-guard hash-password` makes the hash",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Invocation, Surroundings, from_args};
+
+    /// Made by hand: 19 MiB, two passes.
+    const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$\
+                        MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI";
+
+    fn sign_in(url: &str, arguments: &[&str]) -> Result<Vec<LocalUser>, ConfigError> {
+        let users: &str = format!("alice:{HASH}\nbob:{HASH}\n").leak();
+        let owners: &str = format!("owner:{HASH}").leak();
+        let files = [
+            ("users", users),
+            ("owners", owners),
+            ("none", "# nobody\n"),
+            ("bad", "x"),
+        ];
+        let surroundings = Surroundings::fake(&[], &files);
+        let arguments = arguments.iter().map(Into::into);
+        let Invocation::Serve(raw) = from_args(arguments, surroundings)? else {
+            panic!("not to serve");
+        };
+        super::users(&raw, &ExternalUrl::parse(url).unwrap())
+    }
+
+    fn names(arguments: &[&str]) -> Vec<String> {
+        let users = sign_in("https://mcp.example.com", arguments).unwrap();
+        users.into_iter().map(|user| user.name).collect()
+    }
+
+    fn refused(url: &str, arguments: &[&str]) -> String {
+        let Err(error) = sign_in(url, arguments) else {
+            panic!("not refused: {arguments:?}");
+        };
+        assert_eq!(error.exit_code(), 78);
+        assert!(error.hint_text().is_some());
+        assert!(!error.hint_text().unwrap().contains("canary"));
+        error.to_string()
+    }
+
+    #[test]
+    fn local_users_come_from_the_password_the_hash_and_the_file() {
+        assert_eq!(names(&["--password", "correct horse battery"]), ["owner"]);
+        assert_eq!(names(&["--password-hash", HASH]), ["owner"]);
+        assert_eq!(names(&["--users-file", "users"]), ["alice", "bob"]);
+        let both = ["--users-file", "users", "--password-hash", HASH];
+        assert_eq!(names(&both), ["owner", "alice", "bob"]);
+    }
+
+    #[test]
+    fn a159_nobody_who_may_sign_in_is_refused() {
+        let url = "http://localhost:8080";
+        assert_eq!(refused(url, &[]), "nobody may sign in");
+        assert_eq!(
+            refused(url, &["--users-file", "none"]),
+            "nobody may sign in"
+        );
+    }
+
+    #[test]
+    fn a160_a_weak_password_is_refused_unless_loopback() {
+        for weak in ["canary", "canary12345", "changeme2026"] {
+            let said = refused("https://mcp.example.com", &["--password", weak]);
+            assert!(
+                said.starts_with("--password is too weak for mcp.example.com"),
+                "{said}"
+            );
+            assert!(!said.contains(weak), "{said}");
+            for url in [
+                "http://localhost:8080",
+                "http://127.0.0.1:1",
+                "http://[::1]:1",
+            ] {
+                assert!(sign_in(url, &["--password", weak]).is_ok(), "{url}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_owners_are_refused() {
+        let url = "http://localhost:8080";
+        let both = ["--password", "canary", "--password-hash", HASH];
+        assert_eq!(
+            refused(url, &both),
+            "both --password and --password-hash are given"
+        );
+        let said = refused(url, &["--password", "canary", "--users-file", "owners"]);
+        assert!(said.contains("`owner`"), "{said}");
+    }
+
+    #[test]
+    fn hashes_and_files_that_cannot_be_used_are_refused() {
+        let url = "http://localhost:8080";
+        let said = refused(url, &["--password-hash", "canary"]);
+        assert_eq!(said, "--password-hash is no Argon2 or bcrypt hash");
+        assert!(
+            refused(url, &["--users-file", "bad"]).starts_with("--users-file has a fault: bad")
+        );
+        assert!(refused(url, &["--users-file", "gone"]).contains("cannot be read"));
+    }
 }

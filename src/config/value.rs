@@ -1,13 +1,12 @@
 //! Parsers for the texts that options take. Pure; an error is the sentence that says what to write.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use url::Url;
 
-use super::Address;
+use crate::listener::{Address, AddressError};
 
 /// No configured time is longer than this.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
@@ -79,18 +78,12 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` is not: names resolve differently tomorrow.
+/// `127.0.0.1:8080`, `[::1]:8080`, `unix:PATH`.
 pub(super) fn address(text: &str) -> Result<Address, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return match path {
-            "" => Err("write the socket's path: `unix:/run/mcp-guard.sock`".into()),
-            path => Ok(Address::Unix(PathBuf::from(path))),
-        };
-    }
-    text.parse::<SocketAddr>().map(Address::Tcp).map_err(|_| {
-        "write an address and a port, `127.0.0.1:8080`, `0.0.0.0:8080` or `[::1]:8080`, \
-         or `unix:PATH`"
-            .into()
+    text.parse().map_err(|error: AddressError| {
+        let text = error.to_string();
+        let hint = text.split_once("; ").map(|(_, hint)| hint.to_owned());
+        hint.unwrap_or(text)
     })
 }
 

@@ -170,12 +170,10 @@ mod tests {
     }
 
     fn chunked(chunks: &[&str]) -> Vec<u8> {
-        let mut wire =
-            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
-        for chunk in chunks {
-            wire += &format!("{:x}\r\n{chunk}\r\n", chunk.len());
-        }
-        (wire + "0\r\n\r\n").into()
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunk = |chunk: &&str| format!("{:x}\r\n{chunk}\r\n", chunk.len());
+        let chunks: String = chunks.iter().map(chunk).collect();
+        format!("{head}{chunks}0\r\n\r\n").into()
     }
 
     #[tokio::test]

@@ -19,11 +19,11 @@ const FREE: u32 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// A network that kept quiet for this long is forgotten.
-const FORGET_AFTER: Duration = Duration::from_secs(15 * 60);
+const FORGET_AFTER: Duration = Duration::from_mins(15);
 
 /// This many failures within [`FLOOD_WINDOW`] are a flood.
 const FLOOD: usize = 50;
-const FLOOD_WINDOW: Duration = Duration::from_secs(60);
+const FLOOD_WINDOW: Duration = Duration::from_mins(1);
 
 /// Networks remembered, of some 50 bytes each; those beyond share one record.
 const MAX_NETWORKS: usize = 50_000;

@@ -259,19 +259,19 @@ mod tests {
     async fn a068_a_client_that_hangs_up_frees_no_turn_before_its_check_is_done() {
         let users = Arc::new(owner());
         let (finish, told) = std::sync::mpsc::channel::<()>();
-        let (begin, begun) = tokio::sync::oneshot::channel();
+        let (started, has_begun) = tokio::sync::oneshot::channel();
         let client = tokio::spawn({
             let users = Arc::clone(&users);
             async move {
                 let work = move || {
-                    let _ = begin.send(());
+                    let _ = started.send(());
                     let _ = told.recv();
                     Ok(false)
                 };
                 users.in_turn(work).await
             }
         });
-        begun.await.unwrap();
+        has_begun.await.unwrap();
         client.abort();
         assert!(client.await.unwrap_err().is_cancelled());
         assert_eq!(users.turns.available_permits(), CHECKS_AT_ONCE - 1);

@@ -52,32 +52,35 @@ impl Default for Timeouts {
         Self {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
-            stall: Duration::from_secs(60),
+            stall: Duration::from_mins(1),
             linger: Duration::from_secs(2),
         }
     }
 }
 
+/// What the connections of one worker have in common. They share it by [`Rc`]: a count that is the
+/// worker's own costs less per request than one that all workers pull at.
+pub(super) struct Server<S> {
+    pub(super) service: Arc<S>,
+    pub(super) drain: Drain,
+    pub(super) timeouts: Timeouts,
+}
+
 /// Serves a connection until it ends, times out, or the drain cuts it off.
-pub(super) async fn serve<S: Service>(
-    stream: Stream,
-    peer: IpAddr,
-    service: Rc<Arc<S>>,
-    drain: Drain,
-    timeouts: Timeouts,
-) {
+pub(super) async fn serve<S: Service>(stream: Stream, peer: IpAddr, server: Rc<Server<S>>) {
+    let timeouts = server.timeouts;
+    let mut news = News::new(server.drain.clone());
     let activity = Activity::new();
     let io = TokioIo::new(Observed::new(stream, Rc::clone(&activity)));
     let watched = Rc::clone(&activity);
     let handler = service_fn(move |request| {
-        let exchange = exchange(Rc::clone(&service), request, peer, Rc::clone(&watched));
+        let exchange = exchange(Rc::clone(&server), request, peer, Rc::clone(&watched));
         // Boxed, as hyper keeps room for it in every connection, idle ones too.
         Box::pin(exchange)
     });
     let mut connection = builder().serve_connection(io, handler);
     let timer = pin!(tokio::time::sleep(timeouts.head));
     let mut watchdog = Watchdog::new(activity, timeouts, timer);
-    let mut news = News::new(drain);
 
     let closed = poll_fn(|context| {
         match news.poll(context) {
@@ -125,13 +128,13 @@ async fn linger(mut io: Observed) -> std::io::Result<()> {
 }
 
 async fn exchange<S: Service>(
-    service: Rc<Arc<S>>,
+    server: Rc<Server<S>>,
     request: Request<Incoming>,
     peer: IpAddr,
     activity: Rc<Activity>,
 ) -> Result<Response<Watched>, Infallible> {
     activity.enter(Phase::Exchange);
-    let reply = isolated(service.call(request, peer)).await;
+    let reply = isolated(server.service.call(request, peer)).await;
     Ok(reply.map(|body| Watched::new(body, activity)))
 }
 

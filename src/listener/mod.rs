@@ -28,7 +28,10 @@ pub use workers::Workers;
 /// Where to listen, and how much to let in.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Not to be able to listen on one of these is an error.
     pub addresses: Vec<Address>,
+    /// Listened on where it is possible: `[::1]` beside 127.0.0.1, on machines that have IPv6.
+    pub if_possible: Vec<Address>,
     /// Threads that serve connections; at least one is started.
     pub workers: usize,
     /// Connections at any one time, over all addresses.

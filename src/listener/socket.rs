@@ -53,14 +53,21 @@ fn explain(cause: &io::Error) -> String {
 
 /// Binds every address.
 pub fn bind(settings: &Settings) -> Result<Bound, BindError> {
-    let sockets = settings.addresses.iter().map(|address| {
+    let required = settings.addresses.iter().map(|address| {
         Socket::bind(address).map_err(|cause| BindError {
             address: address.clone(),
             cause,
         })
     });
+    let mut sockets = required.collect::<Result<Vec<_>, _>>()?;
+    for address in &settings.if_possible {
+        match Socket::bind(address) {
+            Ok(socket) => sockets.push(socket),
+            Err(cause) => tracing::debug!(%address, %cause, "not listening there"),
+        }
+    }
     Ok(Bound {
-        sockets: sockets.collect::<Result<_, _>>()?,
+        sockets,
         settings: settings.clone(),
     })
 }
@@ -188,6 +195,7 @@ mod tests {
     fn settings(address: Address) -> Settings {
         Settings {
             addresses: vec![address],
+            if_possible: Vec::new(),
             workers: 1,
             max_connections: 10,
             max_connections_per_address: 10,
@@ -239,7 +247,7 @@ mod tests {
         // std leaves the file behind, as a killed process does.
         drop(UnixListener::bind(&path).unwrap());
         let live = bind_one(Address::Unix(path.clone())).unwrap();
-        let error = bind_one(Address::Unix(path.clone())).err().unwrap();
+        let error = bind_one(Address::Unix(path)).err().unwrap();
         assert_eq!(error.cause.kind(), io::ErrorKind::AddrInUse);
         drop(live);
     }

@@ -74,7 +74,9 @@ impl Toy {
     }
 }
 
-/// Sends 64 KiB over and over, until it is told to end, if it listens.
+static CHUNK: Bytes = Bytes::from_static(&[b'x'; 8192]);
+
+/// Sends 8 KiB over and over, until it is told to end, if it listens.
 struct Endless {
     ended: Option<Pin<Box<dyn Future<Output = ()>>>>,
     tick: Pin<Box<tokio::time::Sleep>>,
@@ -97,7 +99,7 @@ impl http_body::Body for Endless {
         ready!(self.tick.as_mut().poll(context));
         let next = tokio::time::Instant::now() + Duration::from_millis(1);
         self.tick.as_mut().reset(next);
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 65536])))))
+        Poll::Ready(Some(Ok(Frame::data(CHUNK.clone()))))
     }
 }
 
@@ -131,6 +133,7 @@ struct Guard {
 fn settings(addresses: Vec<Address>) -> Settings {
     Settings {
         addresses,
+            if_possible: Vec::new(),
         workers: 2,
         max_connections: 100,
         max_connections_per_address: 100,
@@ -147,9 +150,7 @@ fn start(settings: &Settings, timeouts: Timeouts) -> Guard {
         drain: drain.clone(),
         ..Toy::default()
     });
-    let workers = bound
-        .serve_within(Arc::clone(&toy), &drain, timeouts)
-        .unwrap();
+    let workers = bound.serve_within(&toy, &drain, timeouts).unwrap();
     Guard {
         address,
         toy,
@@ -222,7 +223,7 @@ impl<S: Read + Write> Client<S> {
 
     /// Whether the server has ended the connection, whichever way.
     fn is_over(&mut self) -> bool {
-        let mut scrap = [0; 65536];
+        let mut scrap = vec![0; 65536];
         loop {
             match self.0.read(&mut scrap) {
                 Ok(0) => return true,

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::activity::Stream;
-use super::connection::{self, Timeouts};
+use super::connection::{self, Server, Timeouts};
 use super::drain::Present;
 use super::limits::{Limits, Permit};
 use super::socket::{Socket, SocketFile};
@@ -48,13 +48,13 @@ impl Workers {
 
 impl Bound {
     /// Starts to serve. Errors are the system's: out of threads or descriptors.
-    pub fn serve<S: Service>(self, service: Arc<S>, drain: &Drain) -> io::Result<Workers> {
+    pub fn serve<S: Service>(self, service: &Arc<S>, drain: &Drain) -> io::Result<Workers> {
         self.serve_within(service, drain, Timeouts::default())
     }
 
     pub(super) fn serve_within<S: Service>(
         self,
-        service: Arc<S>,
+        service: &Arc<S>,
         drain: &Drain,
         timeouts: Timeouts,
     ) -> io::Result<Workers> {
@@ -74,9 +74,11 @@ impl Bound {
                 desk: Arc::clone(desk),
                 desks: Arc::clone(&desks),
                 limits: Arc::clone(&limits),
-                drain: drain.clone(),
-                service: Arc::clone(&service),
-                timeouts,
+                server: Server {
+                    service: Arc::clone(service),
+                    drain: drain.clone(),
+                    timeouts,
+                },
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -185,9 +187,7 @@ struct Post<S> {
     desk: Arc<Desk>,
     desks: Arc<[Arc<Desk>]>,
     limits: Arc<Limits>,
-    drain: Drain,
-    service: Arc<S>,
-    timeouts: Timeouts,
+    server: Server<S>,
 }
 
 fn run<S: Service>(
@@ -199,8 +199,10 @@ fn run<S: Service>(
 ) {
     let tasks = LocalSet::new();
     let worker = Rc::new(Worker {
-        service: Rc::new(Arc::clone(&post.service)),
-        post,
+        desk: post.desk,
+        desks: post.desks,
+        limits: post.limits,
+        server: Rc::new(post.server),
     });
     for listener in listeners {
         tasks.spawn_local(Rc::clone(&worker).accept(listener));
@@ -213,9 +215,10 @@ fn run<S: Service>(
 }
 
 struct Worker<S> {
-    post: Post<S>,
-    // Requests clone this: the count within is not shared with other workers.
-    service: Rc<Arc<S>>,
+    desk: Arc<Desk>,
+    desks: Arc<[Arc<Desk>]>,
+    limits: Arc<Limits>,
+    server: Rc<Server<S>>,
 }
 
 impl<S: Service> Worker<S> {
@@ -224,7 +227,7 @@ impl<S: Service> Worker<S> {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = self.post.drain.ended() => return,
+                () = self.server.drain.ended() => return,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -246,7 +249,7 @@ impl<S: Service> Worker<S> {
 
     /// Over the limit a connection is closed at once: an answer would cost more than it is worth.
     fn admit(self: &Rc<Self>, stream: Stream, peer: Option<IpAddr>) {
-        let permit = match self.post.limits.admit(peer) {
+        let permit = match self.limits.admit(peer) {
             Ok(permit) => permit,
             Err(refused) => {
                 // A flood shall not fill the log.
@@ -262,9 +265,9 @@ impl<S: Service> Worker<S> {
             peer,
             desk: Arc::clone(desk),
             _permit: permit,
-            _present: self.post.drain.enter(),
+            _present: self.server.drain.enter(),
         };
-        if Arc::ptr_eq(desk, &self.post.desk) {
+        if Arc::ptr_eq(desk, &self.desk) {
             self.serve(stream, place);
         } else if let Ok(stream) = detach(stream) {
             // A worker that has stopped takes nothing: then this one stops, too.
@@ -274,8 +277,8 @@ impl<S: Service> Worker<S> {
 
     /// Itself, unless another has less to do.
     fn emptiest(&self) -> &Arc<Desk> {
-        let others = self.post.desks.iter();
-        others.fold(&self.post.desk, |least, desk| {
+        let others = self.desks.iter();
+        others.fold(&self.desk, |least, desk| {
             if desk.load() < least.load() {
                 desk
             } else {
@@ -295,13 +298,7 @@ impl<S: Service> Worker<S> {
 
     fn serve(&self, stream: Stream, place: Place) {
         let peer = place.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let connection = connection::serve(
-            stream,
-            peer,
-            Rc::clone(&self.service),
-            self.post.drain.clone(),
-            self.post.timeouts,
-        );
+        let connection = connection::serve(stream, peer, Rc::clone(&self.server));
         // A task of its own: a panic in a reply's body ends this connection and no other.
         tokio::task::spawn_local(async move {
             connection.await;

@@ -16,7 +16,7 @@ pub(super) struct Keys<'a> {
     /// One bit per reserved key that was met.
     met: u32,
     /// The other keys, if duplicates among them matter.
-    others: Option<Vec<Cow<'a, str>>>,
+    others: Option<Vec<Cow<'a, [u8]>>>,
 }
 
 impl<'a> Keys<'a> {
@@ -64,17 +64,22 @@ impl<'a> Keys<'a> {
     fn position(&self, key: Text<'a>) -> Result<Option<(usize, &'static str)>, ParseError> {
         let raw = key.raw();
         let mut reserved = self.reserved.iter().copied().enumerate();
-        if key.escaped || !raw.is_ascii() {
+        let exact = reserved.find(|(_, name)| name.as_bytes() == raw);
+        if exact.is_some() {
+            return Ok(exact);
+        }
+        let looks_alike = if key.escaped || !raw.is_ascii() {
             let decoded = key.decoded();
             let decoded = decoded.ok_or(ParseError::NotMessage("a key has a lone surrogate"))?;
-            return match folds_to_one_of(&decoded, self.reserved) {
-                true => Err(LOOK_ALIKE),
-                false => Ok(None),
-            };
-        }
-        match reserved.find(|(_, name)| name.eq_ignore_ascii_case(raw)) {
-            Some((_, name)) if name != raw => Err(LOOK_ALIKE),
-            found => Ok(found),
+            folds_to_one_of(&decoded, self.reserved)
+        } else {
+            let mut names = self.reserved.iter();
+            names.any(|name| name.as_bytes().eq_ignore_ascii_case(raw))
+        };
+        if looks_alike {
+            Err(LOOK_ALIKE)
+        } else {
+            Ok(None)
         }
     }
 
@@ -85,7 +90,10 @@ impl<'a> Keys<'a> {
         if others.len() == MAX_MEMBERS {
             return Err(ParseError::NotMessage("more than 1024 members"));
         }
-        others.extend(key.decoded());
+        others.push(match key.decoded() {
+            Some(Cow::Owned(decoded)) => Cow::Owned(decoded.into_bytes()),
+            _ => Cow::Borrowed(key.raw()),
+        });
         Ok(())
     }
 }
@@ -95,16 +103,17 @@ const LOOK_ALIKE: ParseError = ParseError::NotMessage("a key looks like another"
 /// Whether a lenient parser could take `key` for one of `names`. Through upper case and back, so
 /// that U+017F becomes `s`, U+212A `k`, U+0131 `i`; a dot on top (U+0130) is dropped with the NULs.
 fn folds_to_one_of(key: &str, names: &[&str]) -> bool {
-    let folded = || {
-        key.chars()
-            .filter(|&char| char != '\0')
-            .flat_map(char::to_uppercase)
-            .flat_map(char::to_lowercase)
-            .filter(|&char| char != '\u{307}')
-    };
-    names
-        .iter()
-        .any(|name| folded().eq(name.chars().map(|char| char.to_ascii_lowercase())))
+    // Enough to tell a longer key from each name, however much of it is NULs.
+    let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
+    let folded: String = key
+        .chars()
+        .filter(|&char| char != '\0')
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .filter(|&char| char != '\u{307}')
+        .take(longest + 1)
+        .collect();
+    names.iter().any(|name| name.eq_ignore_ascii_case(&folded))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod message;
 mod parse;
 mod scan;
 pub mod sse;
+mod value;
 mod version;
 
 pub use error::{ErrorCode, error_for, error_without_id};

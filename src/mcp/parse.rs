@@ -11,15 +11,10 @@ use bytes::Bytes;
 use super::keys::Keys;
 use super::message::{Kind, Message, ParseError, Spans};
 use super::scan::Scanner;
+use super::value::{Type, Value, is_version_2, method, text_value};
 
 /// The members of a batch (2025-03-26, Batching).
 const MAX_BATCH: usize = 50;
-
-/// Bytes of an id or token with its quotes; they are kept while a request is in flight.
-const MAX_ID: usize = 4096;
-
-/// Bytes of a method's name; it ends up in logs and metrics.
-const MAX_METHOD: usize = 256;
 
 const TOP_LEVEL: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
 const PARAMS: &[&str] = &[
@@ -50,8 +45,11 @@ pub(super) fn parse(bytes: Bytes) -> Result<Message, ParseError> {
     let envelope = Envelope::read(&mut scanner)?;
     scanner.end()?;
     let kind = envelope.kind()?;
+    if kind == Kind::Request && envelope.names_a_notification(&bytes) {
+        return Err(ParseError::NotMessage("a notification with an id"));
+    }
     let spans = envelope.spans(kind, &bytes)?;
-    let modern = envelope.params.modern;
+    let modern = envelope.params.is_some_and(|params| params.modern);
     Ok(Message::from_parts(bytes, kind, spans, modern))
 }
 
@@ -94,82 +92,13 @@ fn text(bytes: &Bytes) -> Result<&str, ParseError> {
         .map_err(|error| ParseError::NotJson(format!("not UTF-8 at {}", error.valid_up_to())))
 }
 
-/// The type of a JSON value.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Type {
-    Text,
-    Number,
-    Null,
-    Object,
-    Other,
-}
-
-/// A value that was skipped: where it stands, and its type.
-#[derive(Clone, Copy)]
-struct Value {
-    start: usize,
-    end: usize,
-    kind: Type,
-}
-
-impl Value {
-    fn skip(scanner: &mut Scanner<'_>, outer: u32) -> Result<Self, ParseError> {
-        let kind = Type::at(scanner);
-        let start = scanner.at();
-        scanner.value(outer)?;
-        let end = scanner.at();
-        Ok(Self { start, end, kind })
-    }
-
-    fn range(self) -> Range<usize> {
-        self.start..self.end
-    }
-
-    fn is(self, kind: Type) -> bool {
-        self.kind == kind
-    }
-
-    fn span(self) -> Result<Range<u32>, ParseError> {
-        let fit = |at| u32::try_from(at).map_err(|_| ParseError::NotMessage("larger than 2 GiB"));
-        Ok(fit(self.start)?..fit(self.end)?)
-    }
-
-    /// The span of an id or token: text or number; `null` counts as absent.
-    fn id(self) -> Result<Option<Range<u32>>, ParseError> {
-        match self.kind {
-            Type::Null => Ok(None),
-            Type::Text | Type::Number if self.range().len() > MAX_ID => Err(
-                ParseError::NotMessage("an id or token is longer than 4 KiB"),
-            ),
-            Type::Text | Type::Number => self.span().map(Some),
-            _ => Err(ParseError::NotMessage(
-                "an id or token is neither string nor number",
-            )),
-        }
-    }
-}
-
-impl Type {
-    /// The type of what comes next.
-    fn at(scanner: &mut Scanner<'_>) -> Self {
-        match scanner.peek() {
-            Some(b'"') => Self::Text,
-            Some(b'-' | b'0'..=b'9') => Self::Number,
-            Some(b'n') => Self::Null,
-            Some(b'{') => Self::Object,
-            _ => Self::Other,
-        }
-    }
-}
-
 /// The members of the message itself.
 #[derive(Default)]
 struct Envelope {
     is_version_2: bool,
     id: Option<Value>,
     method: Option<Value>,
-    has_params: bool,
-    params: Params,
+    params: Option<Params>,
     has_result: bool,
     /// `result.protocolVersion`.
     agreed_version: Option<Value>,
@@ -185,10 +114,7 @@ impl Envelope {
                 Some("jsonrpc") => all.is_version_2 = is_version_2(scanner)?,
                 Some("id") => all.id = Some(Value::skip(scanner, 1)?),
                 Some("method") => all.method = Some(method(scanner)?),
-                Some("params") => {
-                    all.has_params = true;
-                    all.params = Params::read(scanner)?;
-                }
+                Some("params") => all.params = Some(Params::read(scanner)?),
                 Some("result") => {
                     all.has_result = true;
                     all.agreed_version = agreed_version(scanner)?;
@@ -215,7 +141,9 @@ impl Envelope {
                 Some(Type::Null) => Err(ParseError::NotMessage("a request's id is null")),
                 Some(_) => Ok(Kind::Request),
             },
-            (false, ..) if self.has_params => Err(ParseError::NotMessage("params, but no method")),
+            (false, ..) if self.params.is_some() => {
+                Err(ParseError::NotMessage("params, but no method"))
+            }
             (false, true, false) => match id {
                 None | Some(Type::Null) => Err(ParseError::NotMessage("a result without an id")),
                 Some(_) => Ok(Kind::Response { is_error: false }),
@@ -231,10 +159,16 @@ impl Envelope {
         }
     }
 
+    /// A server might act on it as a notification all the same, past the rules for those (A-098).
+    fn names_a_notification(&self, bytes: &[u8]) -> bool {
+        let method = self.method.and_then(|method| bytes.get(method.range()));
+        method.is_some_and(|method| method.starts_with(b"\"notifications/"))
+    }
+
     fn spans(&self, kind: Kind, bytes: &[u8]) -> Result<Spans, ParseError> {
-        let method = self.method.map(Value::span).transpose()?;
+        let method = self.method.map(Value::span);
         let name = self.method.and_then(|method| bytes.get(method.range()));
-        let params = &self.params;
+        let params = self.params.unwrap_or_default();
         let is = |wanted: &[u8]| name == Some(wanted);
         let (progress_token, version) = match kind {
             Kind::Request if is(b"\"initialize\"") => (params.meta_token, params.version),
@@ -251,15 +185,15 @@ impl Envelope {
             method,
             progress_token: id_span(progress_token)?,
             cancelled_id: id_span(cancelled)?,
-            name: text_span(params.name)?,
-            uri: text_span(params.uri)?,
-            protocol_version: text_span(version)?,
+            name: params.name.map(Value::span),
+            uri: params.uri.map(Value::span),
+            protocol_version: version.map(Value::span),
         })
     }
 }
 
 /// The members of `params`.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Params {
     name: Option<Value>,
     uri: Option<Value>,
@@ -322,44 +256,6 @@ fn is_null_object(scanner: &mut Scanner<'_>, outer: u32) -> Result<bool, ParseEr
     }
 }
 
-fn is_version_2(scanner: &mut Scanner<'_>) -> Result<bool, ParseError> {
-    if Type::at(scanner) == Type::Text {
-        return Ok(scanner.string()?.raw() == "2.0");
-    }
-    scanner.value(1).map(|()| false)
-}
-
-/// A method stands as it is meant, so that no two readers can take it for two.
-fn method(scanner: &mut Scanner<'_>) -> Result<Value, ParseError> {
-    if Type::at(scanner) != Type::Text {
-        return Err(ParseError::NotMessage("the method is no string"));
-    }
-    let start = scanner.at();
-    let method = scanner.string()?;
-    if method.escaped || method.raw().len() > MAX_METHOD {
-        return Err(ParseError::NotMessage("the method is escaped or too long"));
-    }
-    if method.raw().contains(char::is_control) {
-        return Err(ParseError::NotMessage("the method has control characters"));
-    }
-    let (end, kind) = (scanner.at(), Type::Text);
-    Ok(Value { start, end, kind })
-}
-
-/// A string that the guard decides by, so it must have one meaning. Other types are the server's
-/// to refuse.
-fn text_value(scanner: &mut Scanner<'_>) -> Result<Option<Value>, ParseError> {
-    if Type::at(scanner) != Type::Text {
-        return scanner.value(2).map(|()| None);
-    }
-    let start = scanner.at();
-    if scanner.string()?.decoded().is_none() {
-        return Err(ParseError::NotMessage("a name has a lone surrogate"));
-    }
-    let (end, kind) = (scanner.at(), Type::Text);
-    Ok(Some(Value { start, end, kind }))
-}
-
 /// `result.protocolVersion`. Duplicates of other keys are between client and server.
 fn agreed_version(scanner: &mut Scanner<'_>) -> Result<Option<Value>, ParseError> {
     if Type::at(scanner) != Type::Object {
@@ -368,10 +264,9 @@ fn agreed_version(scanner: &mut Scanner<'_>) -> Result<Option<Value>, ParseError
     let mut version = None;
     let mut keys = Keys::watching(RESULT);
     scanner.object(|scanner, key| {
-        match keys.admit(key) {
-            Ok(Some(_)) => version = text_value(scanner)?,
-            Ok(None) => scanner.value(2)?,
-            Err(error) => return Err(error),
+        match keys.admit(key)? {
+            Some(_) => version = text_value(scanner)?,
+            None => scanner.value(2)?,
         }
         Ok(())
     })?;
@@ -380,13 +275,6 @@ fn agreed_version(scanner: &mut Scanner<'_>) -> Result<Option<Value>, ParseError
 
 fn id_span(value: Option<Value>) -> Result<Option<Range<u32>>, ParseError> {
     value.map_or(Ok(None), Value::id)
-}
-
-fn text_span(value: Option<Value>) -> Result<Option<Range<u32>>, ParseError> {
-    value
-        .filter(|value| value.is(Type::Text))
-        .map(Value::span)
-        .transpose()
 }
 
 #[cfg(test)]
@@ -454,6 +342,7 @@ mod tests {
             r#""id":1,"method":null"#,
             r#""id":1,"method":7"#,
             r#""id":1,"method":"p\u0069ng""#,
+            r#""id":1,"method":"notifications/cancelled","params":{"requestId":1}"#,
             "\"id\":1,\"method\":\"pi\u{7f}ng\"",
             "\"id\":1,\"method\":\"pi\u{85}ng\"",
             r#""id":1,"method":"tools/call","params":["name"]"#,
@@ -597,10 +486,6 @@ mod tests {
         assert_eq!(fields("tools/call", r#""id":1,"#), (some("7"), None));
         assert_eq!(fields("notifications/progress", ""), (some("5"), None));
         assert_eq!(fields("notifications/cancelled", ""), (None, some("\"6\"")));
-        assert_eq!(
-            fields("notifications/cancelled", r#""id":1,"#),
-            (some("7"), None)
-        );
         assert_eq!(fields("notifications/message", ""), (None, None));
         let null = with_params(r#"{"_meta":{"progressToken":null}}"#).unwrap();
         assert_eq!(null.progress_token(), None);

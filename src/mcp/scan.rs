@@ -8,39 +8,51 @@ use std::borrow::Cow;
 use super::message::ParseError;
 
 /// How deep containers may nest, the outermost included (A-119). Also the bits of the stack in
-/// [`Scanner::value`].
+/// [`Scanner::skip_value`].
 const MAX_DEPTH: u32 = 64;
 
 /// A position in a JSON text.
 pub(super) struct Scanner<'a> {
-    text: &'a str,
+    text: &'a [u8],
     at: usize,
 }
 
 /// A string as it stands in the text.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
-    quoted: &'a str,
+    quoted: &'a [u8],
     pub(super) escaped: bool,
+}
+
+/// Why scanning stopped where it stands. A byte, so that the inner loops stay light; callers get
+/// a [`ParseError`].
+#[derive(Clone, Copy)]
+enum Fault {
+    Unexpected,
+    TooDeep,
 }
 
 impl<'a> Text<'a> {
     /// What stands between the quotes, escapes included.
-    pub(super) fn raw(&self) -> &'a str {
-        self.quoted.get(1..self.quoted.len() - 1).unwrap_or("")
+    pub(super) fn raw(&self) -> &'a [u8] {
+        match self.quoted {
+            [_, raw @ .., _] => raw,
+            _ => &[],
+        }
     }
 
     /// The string meant. `None` if it has a lone surrogate, which parsers read differently.
     pub(super) fn decoded(&self) -> Option<Cow<'a, str>> {
         if !self.escaped {
-            return Some(Cow::Borrowed(self.raw()));
+            return std::str::from_utf8(self.raw()).ok().map(Cow::Borrowed);
         }
-        serde_json::from_str(self.quoted).ok().map(Cow::Owned)
+        serde_json::from_slice(self.quoted).ok().map(Cow::Owned)
     }
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
+        let text = text.as_bytes();
         Self { text, at: 0 }
     }
 
@@ -50,6 +62,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The byte at hand, whitespace skipped.
+    #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
             self.at += 1;
@@ -58,6 +71,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes `byte` if it comes next, whitespace skipped.
+    #[inline]
     pub(super) fn eat(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
@@ -66,17 +80,14 @@ impl<'a> Scanner<'a> {
 
     /// Takes `byte`, which must come next.
     pub(super) fn expect(&mut self, byte: u8) -> Result<(), ParseError> {
-        if self.eat(byte) {
-            return Ok(());
-        }
-        Err(self.unexpected())
+        self.take(byte).map_err(|fault| self.error(fault))
     }
 
     /// Nothing but whitespace may follow.
     pub(super) fn end(&mut self) -> Result<(), ParseError> {
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(self.unexpected()),
+            Some(_) => Err(self.error(Fault::Unexpected)),
         }
     }
 
@@ -90,7 +101,8 @@ impl<'a> Scanner<'a> {
             return Ok(());
         }
         loop {
-            let key = self.key()?;
+            let key = self.string()?;
+            self.expect(b':')?;
             member(self, key)?;
             if self.eat(b'}') {
                 return Ok(());
@@ -101,43 +113,32 @@ impl<'a> Scanner<'a> {
 
     /// A string, which must come next.
     pub(super) fn string(&mut self) -> Result<Text<'a>, ParseError> {
-        self.expect(b'"')?;
-        let start = self.at - 1;
-        let mut escaped = false;
-        loop {
-            self.plain_run();
-            match self.byte() {
-                Some(b'"') => break,
-                Some(b'\\') => self.escape()?,
-                _ => return Err(self.unexpected()),
-            }
-            escaped = true;
-        }
-        self.at += 1;
-        let quoted = self.text.get(start..self.at).unwrap_or("\"\"");
+        self.peek();
+        let start = self.at;
+        let escaped = self.skip_string().map_err(|fault| self.error(fault))?;
+        let quoted = self.text.get(start..self.at).unwrap_or_default();
         Ok(Text { quoted, escaped })
     }
 
     /// Takes any value, `outer` containers deep.
     pub(super) fn value(&mut self, outer: u32) -> Result<(), ParseError> {
+        self.skip_value(outer).map_err(|fault| self.error(fault))
+    }
+
+    fn skip_value(&mut self, outer: u32) -> Result<(), Fault> {
         // One bit per open container, 1 for an object: no recursion, no allocation.
         let (mut objects, mut depth) = (0_u64, 0_u32);
         loop {
-            let opened = self.scalar_or_opening()?;
-            if let Some(is_object) = opened {
+            if let Some(is_object) = self.scalar_or_opening()? {
                 depth += 1;
                 if outer + depth > MAX_DEPTH {
-                    return Err(ParseError::NotMessage("nested deeper than 64"));
+                    return Err(Fault::TooDeep);
                 }
-                objects = objects << 1 | u64::from(is_object);
-                if !self.eat(closing(is_object)) {
-                    if is_object {
-                        self.key()?;
-                    }
+                objects = (objects << 1) | u64::from(is_object);
+                if self.peek() != Some(closing(is_object)) {
+                    self.skip_key_if(is_object)?;
                     continue;
                 }
-                depth -= 1;
-                objects >>= 1;
             }
             while depth > 0 && self.eat(closing(objects & 1 == 1)) {
                 depth -= 1;
@@ -146,35 +147,50 @@ impl<'a> Scanner<'a> {
             if depth == 0 {
                 return Ok(());
             }
-            self.expect(b',')?;
-            if objects & 1 == 1 {
-                self.key()?;
-            }
+            self.take(b',')?;
+            self.skip_key_if(objects & 1 == 1)?;
         }
     }
 
-    /// The error for what stands here.
-    pub(super) fn unexpected(&self) -> ParseError {
-        ParseError::NotJson(match self.byte() {
-            Some(byte) => format!("unexpected byte 0x{byte:02x} at {}", self.at),
-            None => "it ends too early".to_owned(),
-        })
+    #[cold]
+    fn error(&self, fault: Fault) -> ParseError {
+        match (fault, self.byte()) {
+            (Fault::TooDeep, _) => ParseError::NotMessage("nested deeper than 64"),
+            (Fault::Unexpected, Some(byte)) => {
+                ParseError::NotJson(format!("unexpected byte 0x{byte:02x} at {}", self.at))
+            }
+            (Fault::Unexpected, None) => ParseError::NotJson("it ends too early".to_owned()),
+        }
     }
 
+    #[inline]
     fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+        self.text.get(self.at).copied()
     }
 
-    fn key(&mut self) -> Result<Text<'a>, ParseError> {
-        let key = self.string()?;
-        self.expect(b':')?;
-        Ok(key)
+    #[inline]
+    fn take(&mut self, byte: u8) -> Result<(), Fault> {
+        if self.eat(byte) {
+            return Ok(());
+        }
+        Err(Fault::Unexpected)
+    }
+
+    #[inline]
+    fn skip_key_if(&mut self, in_object: bool) -> Result<(), Fault> {
+        if !in_object {
+            return Ok(());
+        }
+        self.peek();
+        self.skip_string()?;
+        self.take(b':')
     }
 
     /// Takes a scalar, or the opening of an object (`true`) or array (`false`).
-    fn scalar_or_opening(&mut self) -> Result<Option<bool>, ParseError> {
+    #[inline]
+    fn scalar_or_opening(&mut self) -> Result<Option<bool>, Fault> {
         match self.peek() {
-            Some(b'"') => self.string().map(|_| None),
+            Some(b'"') => self.skip_string().map(|_| None),
             Some(b'{') => {
                 self.at += 1;
                 Ok(Some(true))
@@ -183,81 +199,86 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
                 Ok(Some(false))
             }
-            Some(b'-' | b'0'..=b'9') => self.number().map(|()| None),
-            Some(b't') => self.literal("true").map(|()| None),
-            Some(b'f') => self.literal("false").map(|()| None),
-            Some(b'n') => self.literal("null").map(|()| None),
-            _ => Err(self.unexpected()),
+            Some(b'-' | b'0'..=b'9') => self.skip_number().map(|()| None),
+            Some(b't') => self.skip_literal(b"true").map(|()| None),
+            Some(b'f') => self.skip_literal(b"false").map(|()| None),
+            Some(b'n') => self.skip_literal(b"null").map(|()| None),
+            _ => Err(Fault::Unexpected),
         }
     }
 
-    /// Skips to the next quote, backslash or control character, eight bytes at a time.
-    fn plain_run(&mut self) {
-        let bytes = self.text.as_bytes();
-        while let Some(chunk) = bytes.get(self.at..).and_then(<[u8]>::first_chunk::<8>) {
-            let found = specials(u64::from_le_bytes(*chunk));
-            if found != 0 {
-                self.at += (found.trailing_zeros() / 8) as usize;
-                return;
+    /// Whether the string had escapes.
+    fn skip_string(&mut self) -> Result<bool, Fault> {
+        if self.byte() != Some(b'"') {
+            return Err(Fault::Unexpected);
+        }
+        let (mut at, mut escaped) = (self.at + 1, false);
+        loop {
+            at = plain_end(self.text, at);
+            match self.text.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => at = self.escape_end(at)?,
+                _ => return self.unexpected_at(at),
             }
-            self.at += 8;
+            escaped = true;
         }
-        while matches!(self.byte(), Some(byte) if byte >= b' ' && byte != b'"' && byte != b'\\') {
-            self.at += 1;
+        self.at = at + 1;
+        Ok(escaped)
+    }
+
+    fn escape_end(&mut self, at: usize) -> Result<usize, Fault> {
+        match self.text.get(at + 1..) {
+            Some([b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..]) => Ok(at + 2),
+            Some([b'u', digits @ ..]) => match digits.first_chunk::<4>() {
+                Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => Ok(at + 6),
+                _ => self.unexpected_at(at),
+            },
+            _ => self.unexpected_at(at),
         }
     }
 
-    fn escape(&mut self) -> Result<(), ParseError> {
-        self.at += 1;
-        match self.byte() {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
-            Some(b'u') => {
-                self.at += 1;
-                for _ in 0..4 {
-                    if !self.byte().is_some_and(|byte| byte.is_ascii_hexdigit()) {
-                        return Err(self.unexpected());
-                    }
-                    self.at += 1;
-                }
-            }
-            _ => return Err(self.unexpected()),
-        }
-        Ok(())
+    #[cold]
+    fn unexpected_at<T>(&mut self, at: usize) -> Result<T, Fault> {
+        self.at = at;
+        Err(Fault::Unexpected)
     }
 
-    fn number(&mut self) -> Result<(), ParseError> {
+    fn skip_number(&mut self) -> Result<(), Fault> {
         self.skip(|byte| byte == b'-');
         if !self.skip(|byte| byte == b'0') {
-            self.digits()?;
+            self.skip_digits()?;
         }
         if self.skip(|byte| byte == b'.') {
-            self.digits()?;
+            self.skip_digits()?;
         }
         if self.skip(|byte| matches!(byte, b'e' | b'E')) {
             self.skip(|byte| matches!(byte, b'+' | b'-'));
-            self.digits()?;
+            self.skip_digits()?;
         }
         Ok(())
     }
 
-    fn digits(&mut self) -> Result<(), ParseError> {
-        if !self.skip(|byte| byte.is_ascii_digit()) {
-            return Err(self.unexpected());
+    fn skip_digits(&mut self) -> Result<(), Fault> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 0 {
+            return Err(Fault::Unexpected);
         }
-        while self.skip(|byte| byte.is_ascii_digit()) {}
+        self.at += digits;
         Ok(())
     }
 
-    fn literal(&mut self, word: &str) -> Result<(), ParseError> {
-        for expected in word.bytes() {
-            if !self.skip(|byte| byte == expected) {
-                return Err(self.unexpected());
-            }
+    fn skip_literal(&mut self, word: &[u8]) -> Result<(), Fault> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word) {
+            return Err(Fault::Unexpected);
         }
+        self.at += word.len();
         Ok(())
     }
 
     /// Takes one byte if it is of that sort, whitespace not skipped.
+    #[inline]
     fn skip(&mut self, is: impl Fn(u8) -> bool) -> bool {
         let found = self.byte().is_some_and(is);
         self.at += usize::from(found);
@@ -267,6 +288,25 @@ impl<'a> Scanner<'a> {
 
 fn closing(is_object: bool) -> u8 {
     if is_object { b'}' } else { b']' }
+}
+
+/// Where the next quote, backslash or control character stands, or the end; eight bytes at a time.
+#[inline]
+fn plain_end(text: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let found = specials(u64::from_le_bytes(*chunk));
+        if found != 0 {
+            return at + (found.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while text
+        .get(at)
+        .is_some_and(|&byte| byte >= b' ' && byte != b'"' && byte != b'\\')
+    {
+        at += 1;
+    }
+    at
 }
 
 /// The high bit of each byte that is a quote, a backslash or below 0x20. Exact for the lowest such

@@ -29,7 +29,7 @@ use super::{AuthorizationServer, Settings, scope, target};
 /// The longest query, in bytes.
 const MAX_QUERY: usize = 8 * 1024;
 /// How long a consent page may be answered.
-const PAGE_LIFETIME: Duration = Duration::from_secs(600);
+const PAGE_LIFETIME: Duration = Duration::from_mins(10);
 
 /// A request that was found good and waits for a person. This is what the page carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ impl AuthorizationServer {
     async fn try_authorize(&self, request: &Inbound) -> Result<Reply, Problem> {
         let query = request.query().unwrap_or_default();
         if query.len() > MAX_QUERY {
-            return Err(Problem::TooLarge);
+            return Err(Problem::QueryTooLong);
         }
         let form = Form::parse(query.as_bytes()).map_err(|_| Problem::Malformed)?;
         let client = self.known_client(&form).await?;
@@ -108,9 +108,10 @@ impl AuthorizationServer {
             .iter()
             .filter_map(|text| RedirectUri::parse(text).ok())
             .any(|known| known.covers(&asked) && known.is_allowed_by(allowed));
-        match covered {
-            true => Ok(asked),
-            false => Err(Problem::ForeignRedirectUri),
+        if covered {
+            Ok(asked)
+        } else {
+            Err(Problem::ForeignRedirectUri)
         }
     }
 
@@ -251,7 +252,6 @@ fn unsupported(description: &'static str) -> OAuthError {
 mod tests {
     use super::super::Endpoint;
     use super::super::fixture::{guard, query};
-    use super::*;
 
     const LOOPBACK: &str = "http://localhost/callback";
 
@@ -355,7 +355,7 @@ mod tests {
         let answer = running
             .authorize(&client, &[("state", &"x".repeat(8 * 1024))])
             .await;
-        assert_eq!(answer.status, 413);
+        assert_eq!(answer.status, 414);
         let answer = running
             .authorize(&client, &[("state", &"x".repeat(7 * 1024))])
             .await;

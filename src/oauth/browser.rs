@@ -59,10 +59,7 @@ impl Browser {
 /// Browsers accept a `__Host-` cookie from a secure origin only, and some do not count
 /// `http://localhost` as one.
 const fn name(secure: bool) -> &'static str {
-    match secure {
-        true => "__Host-mg-b",
-        false => "mg-b",
-    }
+    if secure { "__Host-mg-b" } else { "mg-b" }
 }
 
 #[cfg(test)]

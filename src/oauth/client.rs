@@ -20,10 +20,10 @@ use crate::store::{Record, Store, StoreError};
 /// How many clients there may be.
 const CAPACITY: usize = 10_000;
 /// How long a client lives that nobody approved.
-const DORMANT_TTL: Duration = Duration::from_secs(24 * 3600);
+const DORMANT_TTL: Duration = Duration::from_hours(24);
 /// An approved client without grants is kept this long: its program still knows the id, and would
 /// be met by an error page if it were gone.
-const IDLE_TTL: Duration = Duration::from_secs(400 * 24 * 3600);
+const IDLE_TTL: Duration = Duration::from_hours(400 * 24);
 /// How many approved clients one sweep looks at when the table is full.
 const CROWDED_CHECKS: usize = 256;
 /// Records per scan.
@@ -178,9 +178,10 @@ impl Clients {
         let (mut census, mut approved) = self.count().await?;
         approved.sort();
         let now = self.clock.now();
-        let checks = match approved.len() < self.capacity {
-            true => 0,
-            false => CROWDED_CHECKS,
+        let checks = if approved.len() < self.capacity {
+            0
+        } else {
+            CROWDED_CHECKS
         };
         for (checked, (since, id)) in approved.into_iter().enumerate() {
             let idle = now.since(since);
@@ -342,7 +343,7 @@ mod tests {
         let running = guard().start();
         let clients = small(&running);
         let id = add(&clients, &running).await.unwrap();
-        running.clock.advance(DAY - Duration::from_secs(1));
+        running.clock.advance(Duration::from_secs(24 * 3600 - 1));
         assert!(knows(&clients, &id).await);
         running.clock.advance(Duration::from_secs(2));
         assert!(!knows(&clients, &id).await);

@@ -209,3 +209,162 @@ fn unknown() -> OAuthError {
         "the client is unknown or did not authenticate",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::{STANDARD as PADDED, STANDARD_NO_PAD};
+
+    use crate::oauth::Endpoint;
+    use crate::oauth::fixture::{Answered, form};
+    use crate::oauth::token_client::{FORM, TokenClient, basic, error};
+
+    use super::*;
+
+    /// An authenticated client is told that its code is bad; others do not get that far.
+    const KNOWN: (u16, &str) = (400, "invalid_grant");
+    const UNKNOWN: (u16, &str) = (401, "invalid_client");
+    const MALFORMED: (u16, &str) = (400, "invalid_request");
+
+    async fn ask(
+        client: &TokenClient,
+        authorization: &[&str],
+        fields: &[(&str, &str)],
+    ) -> Answered {
+        let mut headers = vec![FORM];
+        headers.extend(authorization.iter().map(|value| ("authorization", *value)));
+        let mut all = vec![("grant_type", "authorization_code"), ("code", "mgc_x")];
+        all.extend_from_slice(fields);
+        client.post(Endpoint::Token, &headers, form(&all)).await
+    }
+
+    fn assert_error(answer: &Answered, (status, code): (u16, &str)) {
+        assert_eq!(error(answer), (status, code.to_owned()), "{}", answer.body);
+    }
+
+    #[tokio::test]
+    async fn a015_only_the_registered_method_is_accepted() {
+        for registered in ["none", "client_secret_basic", "client_secret_post"] {
+            let client = TokenClient::new(registered).await;
+            let (id, secret) = (&client.id, &client.secret);
+            let secret = if secret.is_empty() {
+                "mgs_made_up"
+            } else {
+                secret
+            };
+            let basic = basic(id, secret);
+            let answers = [
+                ("none", ask(&client, &[], &[("client_id", id)]).await),
+                ("client_secret_basic", ask(&client, &[&basic], &[]).await),
+                (
+                    "client_secret_post",
+                    ask(
+                        &client,
+                        &[],
+                        &[("client_id", id), ("client_secret", secret)],
+                    )
+                    .await,
+                ),
+            ];
+            for (presented, answer) in answers {
+                let expected = if presented == registered {
+                    KNOWN
+                } else {
+                    UNKNOWN
+                };
+                assert_error(&answer, expected);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a081_a_wrong_secret_and_an_unknown_client_get_the_same_answer() {
+        let client = TokenClient::new("client_secret_basic").await;
+        let wrong = ask(&client, &[&basic(&client.id, "mgs_wrong")], &[]).await;
+        let unknown = ask(&client, &[&basic("mcp_unknown", &client.secret)], &[]).await;
+        for answer in [&wrong, &unknown] {
+            assert_error(answer, UNKNOWN);
+            assert!(answer.header("www-authenticate").starts_with("Basic "));
+        }
+        assert_eq!(wrong.body, unknown.body);
+    }
+
+    #[tokio::test]
+    async fn a081_without_basic_there_is_no_basic_challenge() {
+        let client = TokenClient::new("client_secret_post").await;
+        let fields = [
+            ("client_id", client.id.as_str()),
+            ("client_secret", "mgs_wrong"),
+        ];
+        let answer = ask(&client, &[], &fields).await;
+        assert_error(&answer, UNKNOWN);
+        assert!(answer.headers.get("www-authenticate").is_none());
+        let answer = ask(&client, &[], &[("client_id", "mcp_unknown")]).await;
+        assert_error(&answer, UNKNOWN);
+    }
+
+    #[tokio::test]
+    async fn a038_basic_is_read_form_encoded_and_raw_padded_or_not() {
+        let client = TokenClient::new("client_secret_basic").await;
+        let encoded = |text: &str| text.replace('_', "%5F").replace('-', "%2d");
+        let pair = format!("{}:{}", encoded(&client.id), encoded(&client.secret));
+        let raw = format!("{}:{}", client.id, client.secret);
+        for value in [
+            format!("Basic {}", PADDED.encode(&pair)),
+            format!("Basic {}", PADDED.encode(&raw)),
+            format!("bAsIc {}", STANDARD_NO_PAD.encode(&raw)),
+            format!("BASIC  {}", STANDARD_NO_PAD.encode(&pair)),
+        ] {
+            assert_error(&ask(&client, &[&value], &[]).await, KNOWN);
+        }
+    }
+
+    #[tokio::test]
+    async fn a081_malformed_basic_credentials_are_an_invalid_client_with_a_challenge() {
+        let client = TokenClient::new("client_secret_basic").await;
+        let encoded = |bytes: &[u8]| format!("Basic {}", PADDED.encode(bytes));
+        let trailing = format!("{},", client.basic());
+        for value in [
+            "Basic",
+            "Basic ",
+            "Basic !!!",
+            &encoded(b"\xff\xfe:x"),
+            &encoded(b"no colon"),
+            &encoded(b":secret"),
+            &encoded(b"%zz:%zz"),
+            &encoded(b"a&b=c:d&e"),
+            &encoded(format!("{}:", client.id).as_bytes()),
+            &encoded(format!("{}:{}:", client.id, client.secret).as_bytes()),
+            &trailing,
+        ] {
+            let answer = ask(&client, &[value], &[]).await;
+            assert_error(&answer, UNKNOWN);
+            assert!(
+                answer.header("www-authenticate").starts_with("Basic "),
+                "{value}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a081_two_ways_at_once_are_a_malformed_request() {
+        let client = TokenClient::new("client_secret_basic").await;
+        let basic = client.basic();
+        let secret = [("client_secret", client.secret.as_str())];
+        assert_error(&ask(&client, &[&basic], &secret).await, MALFORMED);
+        assert_error(&ask(&client, &[&basic, &basic], &[]).await, MALFORMED);
+        let other = [("client_id", "mcp_other")];
+        assert_error(&ask(&client, &[&basic], &other).await, MALFORMED);
+        let same = [("client_id", client.id.as_str())];
+        assert_error(&ask(&client, &[&basic], &same).await, KNOWN);
+    }
+
+    #[tokio::test]
+    async fn a081_another_scheme_is_not_taken_for_a_public_client() {
+        let client = TokenClient::new("none").await;
+        let fields = [("client_id", client.id.as_str())];
+        let answer = ask(&client, &["Bearer mga_x"], &fields).await;
+        assert_error(&answer, UNKNOWN);
+        assert!(answer.headers.get("www-authenticate").is_none());
+        assert_error(&ask(&client, &[], &[]).await, MALFORMED);
+    }
+}

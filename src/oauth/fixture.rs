@@ -24,7 +24,7 @@ pub(super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 /// RFC 7636 Appendix B.
 pub(super) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
-pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
 /// What a test varies.
 pub(super) struct Guard {
@@ -58,11 +58,11 @@ impl Guard {
         let keyring = Keyring::ephemeral();
         let external_url = ExternalUrl::parse(self.external_url).unwrap();
         let lifetimes = Lifetimes {
-            code: Duration::from_secs(60),
-            access_token: Duration::from_secs(3600),
+            code: Duration::from_mins(1),
+            access_token: Duration::from_hours(1),
             refresh_token: DAY * 30,
             grant: DAY * 90,
-            refresh_grace: Duration::from_secs(120),
+            refresh_grace: Duration::from_mins(2),
         };
         let grants = Grants::new(store.clone(), keyring.clone(), clock.clone(), lifetimes);
         let user = |name: &&str| LocalUser {

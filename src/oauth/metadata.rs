@@ -1,6 +1,6 @@
-//! The authorization server's metadata (RFC 8414), also served under OpenID Connect's well-known
-//! name for clients that look only there. It promises nothing that is not so: a client chooses its
-//! way by what stands here (threat case A-002).
+//! The authorization server's metadata (RFC 8414), also served under the well-known name of `OpenID`
+//! Connect for clients that look only there. It promises nothing that is not so: a client chooses
+//! its way by what stands here (threat case A-002).
 
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue};

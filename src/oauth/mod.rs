@@ -19,6 +19,8 @@ mod scope;
 mod strict_json;
 mod target;
 mod token;
+#[cfg(test)]
+mod token_client;
 
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ use crate::crypto::Keyring;
 use crate::grant::{Grants, ResourceUri};
 use crate::http::{ExternalUrl, Inbound, Origins, Reply};
 use crate::identity::local::LocalUsers;
+use crate::policy::rate_limit::RateLimit;
 use crate::store::Store;
 
 use client::Clients;
@@ -81,6 +84,7 @@ pub struct AuthorizationServer {
     clock: Clock,
     users: LocalUsers,
     origins: Origins,
+    registrations: RateLimit,
 }
 
 impl AuthorizationServer {
@@ -101,6 +105,7 @@ impl AuthorizationServer {
             clock,
             users,
             origins,
+            registrations: registration::rate_limit(),
         })
     }
 
@@ -113,7 +118,8 @@ impl AuthorizationServer {
             Endpoint::Authorize => self.authorize(request).await,
             Endpoint::Continue => self.proceed(request).await,
             Endpoint::Password => self.password(request).await,
-            Endpoint::Token | Endpoint::Revoke => todo!(),
+            Endpoint::Token => self.token(request).await,
+            Endpoint::Revoke => self.revoke(request).await,
         }
     }
 

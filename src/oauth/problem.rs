@@ -18,6 +18,7 @@ use super::error::{RETRY, retry_after};
 pub(super) enum Problem {
     /// Neither form nor query of ours.
     Malformed,
+    QueryTooLong,
     TooLarge,
     UnknownClient,
     ForeignRedirectUri,
@@ -66,6 +67,7 @@ impl Problem {
 
     const fn status(self) -> StatusCode {
         match self {
+            Self::QueryTooLong => StatusCode::URI_TOO_LONG,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::CrossSite | Self::NoCookie => StatusCode::FORBIDDEN,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -85,7 +87,7 @@ impl Problem {
                 "The app sent your browser here with a request that cannot be read.",
                 "Start the connection again in your app. If it happens again, the app has a fault.",
             ),
-            Self::TooLarge => (
+            Self::QueryTooLong | Self::TooLarge => (
                 "This request is too large",
                 "The app sent your browser here with more than this server accepts.",
                 "Start the connection again in your app. If it happens again, the app has a fault.",

@@ -122,9 +122,10 @@ impl RedirectUri {
             Some(port) => format!("{}:{port}", host.to_lowercase()),
             None => host.to_lowercase(),
         };
-        let destination = match loopback {
-            true => Destination::Loopback(host_and_port),
-            false => Destination::Web(host_and_port),
+        let destination = if loopback {
+            Destination::Loopback(host_and_port)
+        } else {
+            Destination::Web(host_and_port)
         };
         Ok(Self {
             text: text.to_owned(),
@@ -203,9 +204,10 @@ fn check_bytes(text: &str) -> Result<(), &'static str> {
         let digits = after.as_bytes().get(..2);
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     };
-    match escapes.into_iter().all(well_formed) {
-        true => Ok(()),
-        false => Err("has a malformed percent-encoding"),
+    if escapes.into_iter().all(well_formed) {
+        Ok(())
+    } else {
+        Err("has a malformed percent-encoding")
     }
 }
 
@@ -228,9 +230,10 @@ fn check_private_use(scheme: &str, rest: &str) -> Result<(), &'static str> {
     if authority.contains('@') {
         return Err("has user information");
     }
-    match rest.trim_start_matches('/').is_empty() {
-        true => Err("has nothing after its scheme"),
-        false => Ok(()),
+    if rest.trim_start_matches('/').is_empty() {
+        Err("has nothing after its scheme")
+    } else {
+        Ok(())
     }
 }
 

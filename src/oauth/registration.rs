@@ -5,6 +5,7 @@
 //! It refuses what would be unsafe and ignores what it does not know: real clients register long
 //! lists of grant types and mixed redirect URIs in one body, and one refusal locks them out.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -12,9 +13,11 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
+use crate::clock::Timestamp;
 use crate::crypto::{TokenHash, random};
 use crate::grant::ClientId;
 use crate::http::{Inbound, Reply};
+use crate::policy::rate_limit::RateLimit;
 
 use super::client::{AddError, AuthMethod, Client};
 use super::error::{ErrorCode, OAuthError, RETRY, json};
@@ -25,6 +28,12 @@ use super::{AuthorizationServer, RegistrationPolicy, scope, strict_json};
 /// The largest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Registrations of one network: at once, and per second in the long run. Hosted clients register
+/// anew for every connection of every user of theirs, from a few addresses (A-008).
+const BURST: u32 = 120;
+const PER_SECOND: f64 = 6.0;
+/// Networks remembered.
+const MAX_NETWORKS: usize = 10_000;
 const MAX_REDIRECT_URIS: usize = 10;
 /// Members of RFC 7591 §2 that are text, besides those that end in `_uri`.
 const TEXTS: [&str; 7] = [
@@ -39,6 +48,11 @@ const TEXTS: [&str; 7] = [
 /// Members of RFC 7591 §2 that are lists of texts.
 const LISTS: [&str; 4] = ["contacts", "grant_types", "redirect_uris", "response_types"];
 
+/// The brake on one network.
+pub(super) fn rate_limit() -> RateLimit {
+    RateLimit::new(BURST, PER_SECOND, MAX_NETWORKS)
+}
+
 impl AuthorizationServer {
     pub(super) async fn register(&self, request: Inbound) -> Reply {
         match self.try_register(request).await {
@@ -48,6 +62,8 @@ impl AuthorizationServer {
     }
 
     async fn try_register(&self, request: Inbound) -> Result<Reply, OAuthError> {
+        let in_time = self.registrations.check(request.client);
+        in_time.map_err(OAuthError::too_many)?;
         self.may_register(&request)?;
         if !is_json(request.header(CONTENT_TYPE.as_str())) {
             return Err(metadata_error("the Content-Type is not application/json")
@@ -76,7 +92,7 @@ impl AuthorizationServer {
         Ok(json(StatusCode::CREATED, &answer))
     }
 
-    /// `--registration`, and the brake on one source.
+    /// `--registration`.
     fn may_register(&self, request: &Inbound) -> Result<(), OAuthError> {
         match &self.settings.registration {
             RegistrationPolicy::Open => Ok(()),
@@ -88,12 +104,13 @@ impl AuthorizationServer {
                 let presented = request.header(AUTHORIZATION.as_str()).and_then(bearer);
                 // Comparing digests tells nothing about the token by its timing (A-083).
                 let expected = TokenHash::of(expected.expose_secret());
-                match presented.map(TokenHash::of) == Some(expected) {
-                    true => Ok(()),
-                    false => Err(OAuthError::new(
+                if presented.map(TokenHash::of) == Some(expected) {
+                    Ok(())
+                } else {
+                    Err(OAuthError::new(
                         ErrorCode::InvalidToken,
                         "registration needs the operator's initial access token",
-                    )),
+                    ))
                 }
             }
         }
@@ -142,7 +159,7 @@ impl Registration {
         })
     }
 
-    fn client(&self, secret: Option<&str>, now: crate::clock::Timestamp) -> Client {
+    fn client(&self, secret: Option<&str>, now: Timestamp) -> Client {
         Client {
             // Never a URL, never a subject (A-016).
             id: ClientId(format!("mcp_{}", random::id())),
@@ -252,9 +269,10 @@ fn auth_method(members: &Map<String, Value>) -> Result<AuthMethod, OAuthError> {
 fn grant_types(members: &Map<String, Value>) -> Vec<&'static str> {
     let [code, refresh] = GRANT_TYPES;
     let given = members.contains_key("grant_types");
-    match given && !texts(members, "grant_types").any(|asked| asked == refresh) {
-        true => vec![code],
-        false => vec![code, refresh],
+    if given && !texts(members, "grant_types").any(|asked| asked == refresh) {
+        vec![code]
+    } else {
+        vec![code, refresh]
     }
 }
 
@@ -267,7 +285,7 @@ fn texts<'m>(members: &'m Map<String, Value>, name: &str) -> impl Iterator<Item 
     items.into_iter().flatten().filter_map(Value::as_str)
 }
 
-fn metadata_error(description: impl Into<std::borrow::Cow<'static, str>>) -> OAuthError {
+fn metadata_error(description: impl Into<Cow<'static, str>>) -> OAuthError {
     OAuthError::new(ErrorCode::InvalidClientMetadata, description)
 }
 
@@ -418,7 +436,7 @@ mod tests {
         let running = guard().start();
         let good = r#""redirect_uris":["https://a/cb"]"#;
         for body in [
-            "".to_owned(),
+            String::new(),
             "[]".to_owned(),
             "null".to_owned(),
             "{}".to_owned(),
@@ -577,5 +595,26 @@ mod tests {
             .register(&json!({"redirect_uris": ["https://evil.test/cb"]}))
             .await;
         assert_eq!(answer.json()["error"], "invalid_redirect_uri");
+    }
+
+    #[tokio::test]
+    async fn a008_one_network_is_braked_and_others_are_not() {
+        let running = guard().start();
+        let headers = [("content-type", "application/json")];
+        let body = r#"{"redirect_uris":["https://a/cb"]}"#;
+        let mut last = post(&running, "application/json", body).await;
+        for _ in 0..2 * BURST {
+            if last.status != 201 {
+                break;
+            }
+            last = post(&running, "application/json", body).await;
+        }
+        assert_eq!(last.status, 429);
+        assert!(last.header("retry-after").parse::<u64>().unwrap() >= 1);
+        let other = "198.51.100.7".parse().unwrap();
+        let answer = running
+            .send_from(other, Endpoint::Register, "/register", &headers, body)
+            .await;
+        assert_eq!(answer.status, 201);
     }
 }

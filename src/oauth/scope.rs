@@ -5,7 +5,7 @@ use crate::grant::Scopes;
 
 /// All of the guarded server.
 pub(super) const MCP: &str = "mcp";
-/// OpenID Connect Core §11; known so that clients that insist on it find it in the metadata.
+/// `OpenID` Connect Core §11; known so that clients that insist on it find it in the metadata.
 pub(super) const OFFLINE_ACCESS: &str = "offline_access";
 
 /// What is granted for what was asked: unknown scopes are dropped, not refused, since real
@@ -16,9 +16,10 @@ pub(super) fn narrow(requested: Option<&str>) -> Scopes {
         .unwrap_or_default()
         .split(' ')
         .any(|scope| scope == OFFLINE_ACCESS);
-    match offline {
-        true => Scopes(format!("{MCP} {OFFLINE_ACCESS}")),
-        false => Scopes(MCP.to_owned()),
+    if offline {
+        Scopes(format!("{MCP} {OFFLINE_ACCESS}"))
+    } else {
+        Scopes(MCP.to_owned())
     }
 }
 

@@ -117,3 +117,252 @@ impl From<GrantError> for OAuthError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::crypto::TokenHash;
+    use crate::oauth::Endpoint;
+    use crate::oauth::fixture::form;
+    use crate::oauth::token_client::{FORM, TokenClient, error};
+
+    fn invalid(code: &str) -> (u16, String) {
+        (400, code.to_owned())
+    }
+
+    fn refresh_token(pair: &Value) -> &str {
+        pair["refresh_token"].as_str().unwrap()
+    }
+
+    async fn works(client: &TokenClient, pair: &Value) -> bool {
+        let hash = TokenHash::of(pair["access_token"].as_str().unwrap());
+        client
+            .running
+            .grants
+            .access_token(hash)
+            .await
+            .unwrap()
+            .is_some()
+    }
+
+    #[tokio::test]
+    async fn a036_the_answer_has_all_members_and_no_null() {
+        let client = TokenClient::new("none").await;
+        let answer = client.redeem(&client.code().await, &[]).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.header("pragma"), "no-cache");
+        let pair = answer.json();
+        assert_eq!(pair["token_type"], "Bearer");
+        assert_eq!(pair["expires_in"], 3600);
+        assert_eq!(pair["scope"], "mcp");
+        assert!(pair["access_token"].as_str().unwrap().starts_with("mga_"));
+        assert!(refresh_token(&pair).starts_with("mgr_"));
+        assert_eq!(pair.as_object().unwrap().len(), 5);
+        assert!(works(&client, &pair).await);
+    }
+
+    #[tokio::test]
+    async fn a070_a_replayed_code_is_an_invalid_grant_and_ends_the_family() {
+        let client = TokenClient::new("none").await;
+        let code = client.code().await;
+        let pair = client.redeem(&code, &[]).await.json();
+        client.running.clock.advance(Duration::from_secs(2));
+        let replay = client.redeem(&code, &[]).await;
+        assert_eq!(error(&replay), invalid("invalid_grant"));
+        assert!(!works(&client, &pair).await);
+    }
+
+    #[tokio::test]
+    async fn a072_bad_parameters_are_named_and_do_not_burn_the_code() {
+        let client = TokenClient::new("none").await;
+        let code = client.code().await;
+        for (change, expected) in [
+            (("code_verifier", "x"), "invalid_grant"),
+            (("code_verifier", ""), "invalid_grant"),
+            (
+                ("redirect_uri", "http://localhost:1/callback"),
+                "invalid_grant",
+            ),
+            (("resource", "https://evil.test/mcp"), "invalid_target"),
+            (("code", "mgc_unknown"), "invalid_grant"),
+            (("code", ""), "invalid_request"),
+            (("client_id", ""), "invalid_request"),
+            (("grant_type", ""), "invalid_request"),
+        ] {
+            let answer = client.redeem(&code, &[change]).await;
+            assert_eq!(error(&answer), invalid(expected), "{change:?}");
+        }
+        assert_eq!(client.redeem(&code, &[]).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a051_every_spelling_of_the_resource_is_understood() {
+        let client = TokenClient::new("none").await;
+        for resource in [
+            "",
+            "https://guard.test/mcp/",
+            "HTTPS://GUARD.test/mcp",
+            "https://guard.test",
+        ] {
+            let code = client.code().await;
+            let answer = client.redeem(&code, &[("resource", resource)]).await;
+            assert_eq!(answer.status, 200, "{resource}");
+            let pair = answer.json();
+            let answer = client
+                .refresh(refresh_token(&pair), &[("resource", resource)])
+                .await;
+            assert_eq!(answer.status, 200, "{resource}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a077_a_repeated_refresh_yields_the_same_pair() {
+        let client = TokenClient::new("none").await;
+        let first = client.pair().await;
+        let second = client.refresh(refresh_token(&first), &[]).await.json();
+        let again = client.refresh(refresh_token(&first), &[]).await.json();
+        assert_eq!(second["access_token"], again["access_token"]);
+        assert_eq!(second["refresh_token"], again["refresh_token"]);
+        assert_ne!(second["refresh_token"], first["refresh_token"]);
+    }
+
+    #[tokio::test]
+    async fn a080_unknown_scopes_are_ignored_and_wider_ones_refused_on_refresh() {
+        let client = TokenClient::new("none").await;
+        let pair = client.pair().await;
+        let wider = client
+            .refresh(refresh_token(&pair), &[("scope", "mcp offline_access")])
+            .await;
+        assert_eq!(error(&wider), invalid("invalid_scope"));
+        let target = ("resource", "https://evil.test/");
+        let elsewhere = client.refresh(refresh_token(&pair), &[target]).await;
+        assert_eq!(error(&elsewhere), invalid("invalid_target"));
+        let scope = ("scope", "openid email mcp");
+        let answer = client.refresh(refresh_token(&pair), &[scope]).await;
+        assert_eq!(answer.json()["scope"], "mcp");
+    }
+
+    #[tokio::test]
+    async fn a082_only_a_plain_form_is_read() {
+        let client = TokenClient::new("none").await;
+        let code = client.code().await;
+        let body = form(&[("grant_type", "authorization_code"), ("code", &code)]);
+        for content_type in [
+            "application/json",
+            "multipart/form-data; boundary=x",
+            "application/json, application/x-www-form-urlencoded",
+            "application/x-www-form-urlencoded, application/json",
+            "application/x-www-form-urlencoded; a=b, text/plain",
+            "",
+        ] {
+            let headers = [("content-type", content_type)];
+            let answer = client.post(Endpoint::Token, &headers, body.clone()).await;
+            assert_eq!(error(&answer), invalid("invalid_request"), "{content_type}");
+        }
+        let twice = client
+            .post(Endpoint::Token, &[FORM, FORM], body.clone())
+            .await;
+        assert_eq!(error(&twice), invalid("invalid_request"));
+        let none = client.post(Endpoint::Token, &[], body).await;
+        assert_eq!(error(&none), invalid("invalid_request"));
+    }
+
+    #[tokio::test]
+    async fn a082_parameters_of_the_media_type_are_allowed() {
+        let client = TokenClient::new("none").await;
+        let pair = client.pair().await;
+        let body = form(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token(&pair)),
+            ("client_id", &client.id),
+        ]);
+        let headers = [(
+            "content-type",
+            "Application/X-WWW-Form-Urlencoded ; charset=UTF-8",
+        )];
+        assert_eq!(
+            client.post(Endpoint::Token, &headers, body).await.status,
+            200
+        );
+    }
+
+    #[tokio::test]
+    async fn a082_repeated_parameters_large_bodies_and_garbage_are_refused() {
+        let client = TokenClient::new("none").await;
+        let good = format!("grant_type=refresh_token&client_id={}", client.id);
+        for name in [
+            "grant_type",
+            "client_id",
+            "refresh_token",
+            "scope",
+            "resource",
+        ] {
+            let body = format!("{good}&refresh_token=a&{name}=x&{name}=x");
+            let answer = client.post(Endpoint::Token, &[FORM], body).await;
+            assert_eq!(error(&answer), invalid("invalid_request"), "{name}");
+        }
+        for body in ["", "%", "grant_type=%zz", "grant_type=%ff", "{}"] {
+            let answer = client.post(Endpoint::Token, &[FORM], body.to_owned()).await;
+            assert_eq!(error(&answer), invalid("invalid_request"), "{body}");
+        }
+        let large = format!("{good}&x={}", "x".repeat(17 << 10));
+        let answer = client.post(Endpoint::Token, &[FORM], large).await;
+        assert_eq!(error(&answer), (413, "invalid_request".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a082_the_query_is_ignored() {
+        let client = TokenClient::new("none").await;
+        let code = client.code().await;
+        let target = format!("/token?grant_type=authorization_code&code={code}");
+        let answer = client
+            .running
+            .send(Endpoint::Token, &target, &[FORM], "")
+            .await;
+        assert_eq!(error(&answer), invalid("invalid_request"));
+        assert_eq!(client.redeem(&code, &[]).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a085_other_grants_are_unsupported() {
+        let client = TokenClient::new("none").await;
+        for grant_type in [
+            "password",
+            "client_credentials",
+            "implicit",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "urn:ietf:params:oauth:grant-type:device_code",
+            "Authorization_Code",
+        ] {
+            let answer = client
+                .token(&[("grant_type", grant_type), ("client_id", &client.id)])
+                .await;
+            assert_eq!(
+                error(&answer),
+                invalid("unsupported_grant_type"),
+                "{grant_type}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn r04_trouble_with_the_store_is_a_503_with_retry_after() {
+        let client = TokenClient::new("none").await;
+        let pair = client.pair().await;
+        let code = client.code().await;
+        client.running.store.close().await;
+        for answer in [
+            client.redeem(&code, &[]).await,
+            client.refresh(refresh_token(&pair), &[]).await,
+        ] {
+            assert_eq!(answer.status, 503);
+            assert!(!answer.header("retry-after").is_empty());
+        }
+    }
+}

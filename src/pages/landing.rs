@@ -36,9 +36,10 @@ impl Landing<'_> {
         };
         let name: String = self.server_name.chars().map(plain).collect();
         let words: Vec<&str> = name.split('-').filter(|word| !word.is_empty()).collect();
-        match words.is_empty() {
-            true => "guarded".to_owned(),
-            false => words.join("-"),
+        if words.is_empty() {
+            "guarded".to_owned()
+        } else {
+            words.join("-")
         }
     }
 

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::directory::private_room;
 use super::*;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Runs `promise` against every backend, each time with an empty store.
 fn every_backend(promise: impl AsyncFn(Store, Clock)) {

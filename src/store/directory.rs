@@ -39,7 +39,7 @@ impl DataDirectory {
         Ok(Self { path, _lock: lock })
     }
 
-    /// The path of a regular file of ours (0600), created empty where there is none. SQLite gives
+    /// The path of a regular file of ours (0600), created empty where there is none. `SQLite` gives
     /// its journals the mode of the database, so this covers them as well.
     pub(super) fn file(&self, name: &str) -> Result<PathBuf, OpenError> {
         let path = self.path.join(name);

@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn sweeping_more_than_one_batch_leaves_only_the_living() {
         let memory = Memory::new(Clock::system());
-        let soon = memory.clock.now().after(Duration::from_secs(60));
+        let soon = memory.clock.now().after(Duration::from_mins(1));
         for n in 0..SWEEP_BATCH * 2 + 7 {
             let expiry = (n % 3 != 0).then_some(soon);
             memory.put(&format!("key/{n}"), Vec::new(), expiry).unwrap();

@@ -31,6 +31,7 @@
 mod contract;
 mod directory;
 mod memory;
+mod schema;
 mod sqlite;
 mod worker;
 
@@ -84,7 +85,7 @@ impl Store {
         }
     }
 
-    /// Opens or creates the SQLite store in `directory` (0700, files 0600), and locks it against
+    /// Opens or creates the `SQLite` store in `directory` (0700, files 0600), and locks it against
     /// a second guard.
     pub fn sqlite(directory: &Path, clock: Clock) -> Result<Self, OpenError> {
         let sqlite = Sqlite::open(directory, clock)?;

@@ -1,4 +1,4 @@
-//! The store on disk: SQLite in write-ahead-log mode, synced at every commit, in a directory that
+//! The store on disk: `SQLite` in write-ahead-log mode, synced at every commit, in a directory that
 //! is ours alone. One connection writes, another reads; each lives on its own thread
 //! ([`super::worker`]).
 //!
@@ -7,35 +7,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::directory::DataDirectory;
+use super::schema::{self, DATABASE};
 use super::worker::{Mode, Worker};
 use super::{Key, OpenError, Record, StoreError, Version};
 use crate::clock::{Clock, Timestamp};
 use crate::crypto::random;
-
-const DATABASE: &str = "mcp-guard.db";
-
-/// Raised with every change of the tables; older guards refuse newer files.
-const SCHEMA_VERSION: i64 = 1;
-
-const SCHEMA: &str = "
-    CREATE TABLE record (
-        key BLOB PRIMARY KEY,
-        value BLOB NOT NULL,
-        version INTEGER NOT NULL,
-        expires_at INTEGER
-    ) WITHOUT ROWID;
-    CREATE INDEX record_expiry ON record (expires_at) WHERE expires_at IS NOT NULL;
-    PRAGMA user_version = 1;
-";
-
-/// How long to wait for another process (a backup, `sqlite3`) to let go of the database.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Records that one transaction of a sweep may remove, so that others get their turn.
 const SWEEP_BATCH: u16 = 500;
@@ -53,10 +34,8 @@ impl Sqlite {
         for journal in ["-wal", "-shm"] {
             directory.inspect(&format!("{DATABASE}{journal}"))?;
         }
-        let trouble = |error: rusqlite::Error| not_opened(&path, &error);
-        let writer = open_writer(&path).map_err(trouble)?;
-        migrate(&writer, &path)?;
-        let reader = open_reader(&path).map_err(trouble)?;
+        let writer = schema::open_writer(&path)?;
+        let reader = schema::open_reader(&path)?;
 
         // Each thread holds the lock for as long as it may touch the files.
         let lock = Arc::new(directory);
@@ -354,99 +333,6 @@ fn type_name(found: Type) -> &'static str {
     }
 }
 
-fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = connect(path)?;
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", require_wal)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    // After a burst of writes the log shrinks back to 16 MiB.
-    connection.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
-    Ok(connection)
-}
-
-/// SQLite stays with another mode where the file system cannot do this one, and does not complain.
-fn require_wal(row: &Row<'_>) -> rusqlite::Result<()> {
-    let mode: String = row.get(0)?;
-    if mode == "wal" {
-        Ok(())
-    } else {
-        Err(rusqlite::Error::InvalidQuery)
-    }
-}
-
-fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = connect(path)?;
-    connection.pragma_update(None, "query_only", true)?;
-    Ok(connection)
-}
-
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    // NO_MUTEX: a connection never leaves its thread. No CREATE: we made the file, with its mode.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "cell_size_check", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    Ok(connection)
-}
-
-fn migrate(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let trouble = |error: rusqlite::Error| not_opened(path, &error);
-    let verdict: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(trouble)?;
-    if verdict != "ok" {
-        return Err(damaged(path, &verdict));
-    }
-    let version: i64 = connection
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(trouble)?;
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
-        .map_err(trouble)?;
-    match version {
-        SCHEMA_VERSION => probe(connection).map_err(trouble),
-        0 if tables == 0 => connection
-            .execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} COMMIT;"))
-            .map_err(trouble),
-        newer if newer > SCHEMA_VERSION => Err(OpenError {
-            message: format!(
-                "{} was written by a newer mcp-guard (schema {newer}; this one knows {SCHEMA_VERSION})",
-                path.display()
-            ),
-            hint: Some("run the newer version, or give this one its own --data-path".into()),
-        }),
-        _ => Err(OpenError::new(format!(
-            "{} is not a store of mcp-guard",
-            path.display()
-        ))),
-    }
-}
-
-/// Fails if the table is not what this guard expects.
-fn probe(connection: &Connection) -> rusqlite::Result<()> {
-    let sql = "SELECT key, value, version, expires_at FROM record LIMIT 1";
-    connection.prepare(sql).map(drop)
-}
-
-fn not_opened(path: &Path, error: &rusqlite::Error) -> OpenError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            damaged(path, &error.to_string())
-        }
-        _ => OpenError::new(format!("cannot open {}: {error}", path.display())),
-    }
-}
-
-fn damaged(path: &Path, what: &str) -> OpenError {
-    OpenError {
-        message: format!("{} is damaged: {what}", path.display()),
-        hint: Some(
-            "restore it from a backup; or move it away, and everybody will have to sign in again"
-                .into(),
-        ),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -526,57 +412,6 @@ mod tests {
                 .map_err(|error| unavailable(&error))
         };
         store.writer.run(limit).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_newer_schema_is_refused_and_left_alone() {
-        let room = private_room();
-        open(&room).unwrap().close().await;
-        let path = room.path().join(DATABASE);
-        Connection::open(&path)
-            .unwrap()
-            .pragma_update(None, "user_version", 2)
-            .unwrap();
-        let before = fs::read(&path).unwrap();
-        let error = open(&room).err().unwrap();
-        assert!(
-            error.message.contains("newer mcp-guard (schema 2"),
-            "{error}"
-        );
-        assert_eq!(fs::read(&path).unwrap(), before);
-    }
-
-    #[tokio::test]
-    async fn somebody_elses_database_is_refused() {
-        let room = private_room();
-        let directory = DataDirectory::claim(room.path()).unwrap();
-        let path = directory.file(DATABASE).unwrap();
-        Connection::open(&path)
-            .unwrap()
-            .execute_batch("CREATE TABLE theirs (n)")
-            .unwrap();
-        drop(directory);
-        let error = open(&room).err().unwrap();
-        assert!(
-            error.message.ends_with("is not a store of mcp-guard"),
-            "{error}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a143_what_is_no_database_is_named_and_never_deleted() {
-        let room = private_room();
-        let directory = DataDirectory::claim(room.path()).unwrap();
-        let path = directory.file(DATABASE).unwrap();
-        drop(directory);
-        let junk = b"this is no database, however long one looks at it. ".repeat(100);
-        fs::write(&path, &junk).unwrap();
-        let error = open(&room).err().unwrap();
-        assert!(
-            error.message.contains("is damaged") && error.hint.is_some(),
-            "{error:?}"
-        );
-        assert_eq!(fs::read(&path).unwrap(), junk);
     }
 
     #[tokio::test]

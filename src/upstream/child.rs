@@ -25,10 +25,12 @@ use super::{Client, stderr, supervisor};
 const EARLY: Duration = Duration::from_secs(10);
 /// What an ended child wrote last is still in the pipe: how long that may take to arrive.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// A child that closed its stdout is usually about to exit, which says more.
+/// A child that closed a pipe is usually about to exit.
 const EXIT_FOLLOWS: Duration = Duration::from_millis(200);
 /// What a supervisor may take beyond the grace that it was given, before it is killed itself.
 const MARGIN: Duration = Duration::from_secs(1);
+
+const BABBLE: &str = "the server process wrote too much that is no message";
 
 pub(super) type Pipes = (ChildStdin, ChildStdout, Option<ChildStderr>);
 
@@ -72,31 +74,46 @@ pub(super) async fn tend<C: Client>(
     }
 }
 
+/// Why a child's output is read no further.
+enum Silence {
+    Closed,
+    TooMuchGarbage,
+}
+
 /// Waits for whatever ends it first, and says why.
 async fn run<C: Client>(
     process: &mut Supervised,
-    reader: &mut Task<&'static str>,
+    reader: &mut Task<Silence>,
     wire: &Wire<C>,
     terms: Terms,
 ) -> (Fate, String) {
-    tokio::select! {
+    let mut still_reads = true;
+    let why = tokio::select! {
         status = process.wait() => {
-            // The supervisor leaves no writer behind, so the pipe ends by itself.
-            let _ = timeout(LAST_WORDS, &mut reader.0).await;
             let status = status.ok();
-            (Fate::Exited(status), describe(status))
+            reader.last_words().await;
+            return (Fate::Exited(status), describe(status));
         }
-        stop = wire.stopped(terms.idle_timeout) => {
-            (Fate::Stopped(stop), stop.why().to_owned())
-        }
-        fault = &mut reader.0 => {
-            let exit = timeout(EXIT_FOLLOWS, process.wait()).await;
-            let status = exit.ok().and_then(Result::ok);
-            let fault = || fault.unwrap_or("its output could not be read");
-            let why = status.map_or_else(|| fault().to_owned(), |status| describe(Some(status)));
-            (Fate::Exited(status), why)
-        }
+        stop = wire.stopped(terms.idle_timeout) => match stop {
+            Stop::Deaf => stop.why(),
+            _ => return (Fate::Stopped(stop), stop.why().to_owned()),
+        },
+        silence = &mut reader.0 => match silence {
+            Ok(Silence::TooMuchGarbage) => return (Fate::Exited(None), BABBLE.to_owned()),
+            Ok(Silence::Closed) | Err(_) => {
+                still_reads = false;
+                "the server process closed its output"
+            }
+        },
+    };
+    // One end of a pipe was closed: the exit usually follows, and says more.
+    let exit = timeout(EXIT_FOLLOWS, process.wait()).await;
+    let status = exit.ok().and_then(Result::ok);
+    if status.is_some() && still_reads {
+        reader.last_words().await;
     }
+    let why = status.map_or_else(|| why.to_owned(), |status| describe(Some(status)));
+    (Fate::Exited(status), why)
 }
 
 fn describe(status: Option<ExitStatus>) -> String {
@@ -113,8 +130,8 @@ fn describe(status: Option<ExitStatus>) -> String {
 
 fn is_crash(fate: &Fate, answered: bool, lived: Duration) -> bool {
     match fate {
-        Fate::Stopped(Stop::Silent | Stop::Deaf) => true,
-        Fate::Stopped(Stop::Left | Stop::Idle | Stop::Guard) => false,
+        Fate::Stopped(Stop::Silent) => true,
+        Fate::Stopped(Stop::Left | Stop::Idle | Stop::Guard | Stop::Deaf) => false,
         Fate::Exited(status) => {
             let failed = status.is_none_or(|status| !status.success());
             !answered || (failed && lived < EARLY)
@@ -135,20 +152,20 @@ async fn put_down(process: &mut Supervised, grace: Duration) {
     process.ends_within(MARGIN).await;
 }
 
-/// Everything that one read brought is handed on before the next read. Says why it ended.
+/// Everything that one read brought is handed on before the next read.
 async fn read<C: Client>(
     mut stdout: impl AsyncRead + Unpin,
     wire: Arc<Wire<C>>,
     number: u64,
-) -> &'static str {
+) -> Silence {
     let mut output = Output::new(number);
     loop {
         match stdout.read_buf(output.buffer()).await {
-            Ok(0) | Err(_) => return "the server process closed its output",
+            Ok(0) | Err(_) => return Silence::Closed,
             Ok(_) => {}
         }
         if !output.hand_on(|message| wire.incoming(message)) {
-            return "the server process wrote too much that is no message";
+            return Silence::TooMuchGarbage;
         }
     }
 }
@@ -175,6 +192,13 @@ impl<C: Client> Drop for Told<C> {
 /// A task that ends with its keeper.
 struct Task<T>(JoinHandle<T>);
 
+impl<T> Task<T> {
+    /// The supervisor leaves no writer behind, so the pipe of an ended child ends by itself.
+    async fn last_words(&mut self) {
+        let _ = timeout(LAST_WORDS, &mut self.0).await;
+    }
+}
+
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         self.0.abort();
@@ -187,24 +211,30 @@ mod tests {
 
     use super::*;
 
-    fn exit(code: i32) -> Option<ExitStatus> {
-        Some(ExitStatus::from_raw(code << 8))
+    fn exit(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
     }
 
     #[test]
     fn an_exit_is_described_as_a_person_would() {
-        assert_eq!(describe(exit(3)), "the server process exited with status 3");
         assert_eq!(
-            describe(exit(137)),
+            describe(Some(exit(3))),
+            "the server process exited with status 3"
+        );
+        assert_eq!(
+            describe(Some(exit(137))),
             "the server process was ended by signal 9"
         );
-        assert_eq!(describe(exit(127)), "the server's command was not found");
+        assert_eq!(
+            describe(Some(exit(127))),
+            "the server's command was not found"
+        );
         assert_eq!(describe(None), "the server process was ended");
     }
 
     #[test]
     fn a137_what_counts_as_a_crash() {
-        let exited = |code| Fate::Exited(exit(code));
+        let exited = |code| Fate::Exited(Some(exit(code)));
         assert!(is_crash(&exited(0), false, EARLY * 9));
         assert!(is_crash(&exited(1), true, EARLY / 2));
         assert!(!is_crash(&exited(1), true, EARLY * 2));

@@ -1,7 +1,7 @@
 //! Which child a session gets: by isolation, under the caps, with backoff after crashes.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -18,6 +18,9 @@ use super::spawner::{Spawner, Supervised, own_binary, supervised};
 use super::wire::{Stop, Wire};
 use super::{Attachment, Caller, ChildStderr, Client, Isolation, JoinError, Settings};
 
+/// How long a session waits for its turn: for another's child that is just ending, or for the end of
+/// a short pause after a crash. Most clients take a 503 for the end, so this is kinder.
+const QUEUE: Duration = Duration::from_secs(1);
 /// What [`Children::stop`] waits beyond the two graces of a child that goes the hard way.
 const MARGIN: Duration = Duration::from_secs(3);
 
@@ -36,9 +39,15 @@ struct Registry<C: Client> {
     quota: Quota,
     stopping: bool,
     started: u64,
-    wires: HashMap<u64, Weak<Wire<C>>>,
+    wires: HashMap<u64, Entry<C>>,
     /// User and shared isolation: by subject, or under the empty name.
     doors: HashMap<String, Door<C>>,
+}
+
+/// A child that runs, and for whom.
+struct Entry<C: Client> {
+    subject: String,
+    wire: Weak<Wire<C>>,
 }
 
 /// The way to a child that several sessions share. Held while it is started, so that there is one
@@ -100,12 +109,13 @@ impl<C: Client> Children<C> {
 
     /// Stops all children (stdin EOF → SIGTERM → SIGKILL of the group) and starts no more.
     pub async fn stop(&self) {
-        let wires: Vec<_> = {
+        let running: Vec<_> = {
             let mut registry = self.lock();
             registry.stopping = true;
-            registry.wires.values().filter_map(Weak::upgrade).collect()
+            let wires = registry.wires.values();
+            wires.filter_map(|entry| entry.wire.upgrade()).collect()
         };
-        for wire in &wires {
+        for wire in &running {
             wire.stop(Stop::Guard);
         }
         let mut alive = self.alive.subscribe();
@@ -136,7 +146,7 @@ impl<C: Client> Children<C> {
         client: Arc<C>,
         door: Option<OpenDoor<C>>,
     ) -> Result<Attachment<C>, JoinError> {
-        let slot = self.slot(caller)?;
+        let slot = self.queue(caller).await?;
         let command = self.command(caller);
         let children = Arc::clone(self);
         let task = tokio::spawn(async move {
@@ -147,11 +157,37 @@ impl<C: Client> Children<C> {
             .unwrap_or_else(|error| Err(JoinError::Spawn(error.to_string())))
     }
 
-    fn slot(self: &Arc<Self>, caller: &Caller) -> Result<Slot<C>, JoinError> {
+    /// Waits for a place in the count, if there is hope that one comes soon.
+    async fn queue(self: &Arc<Self>, caller: &Caller) -> Result<Slot<C>, JoinError> {
         let subject = match self.settings.isolation {
             Isolation::Shared => "",
             Isolation::Session | Isolation::User => &*caller.subject,
         };
+        let deadline = tokio::time::Instant::now() + QUEUE;
+        let mut alive = self.alive.subscribe();
+        loop {
+            alive.mark_unchanged();
+            let refused = match self.slot(subject) {
+                Ok(slot) => return Ok(slot),
+                Err(refused) => refused,
+            };
+            let hope = match refused {
+                JoinError::BackingOff(pause) => pause <= QUEUE,
+                JoinError::Full => self.lock().one_is_ending(subject),
+                JoinError::Spawn(_) | JoinError::Stopping => false,
+            };
+            if !hope || tokio::time::Instant::now() >= deadline {
+                return Err(refused);
+            }
+            let pause = match refused {
+                JoinError::BackingOff(pause) => pause,
+                _ => QUEUE,
+            };
+            let _ = tokio::time::timeout(pause, alive.changed()).await;
+        }
+    }
+
+    fn slot(self: &Arc<Self>, subject: &str) -> Result<Slot<C>, JoinError> {
         let mut registry = self.lock();
         if registry.stopping {
             return Err(JoinError::Stopping);
@@ -178,7 +214,6 @@ impl<C: Client> Children<C> {
         command
             .env_clear()
             .envs(self.environment.variables(caller))
-            .current_dir(settings.working_dir.as_deref().unwrap_or(Path::new(".")))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(match settings.stderr {
@@ -186,6 +221,9 @@ impl<C: Client> Children<C> {
                 ChildStderr::Inherit => Stdio::inherit(),
                 ChildStderr::Drop => Stdio::null(),
             });
+        if let Some(directory) = &settings.working_dir {
+            command.current_dir(directory);
+        }
         command
     }
 
@@ -215,7 +253,7 @@ impl<C: Client> Children<C> {
         }
         let number = slot.number;
         info!(child = number, subject = ?slot.subject, "a server process starts");
-        self.enlist(number, &wire);
+        self.enlist(&slot, &wire);
         let terms = Terms {
             number,
             stop_grace: self.settings.stop_grace,
@@ -229,9 +267,13 @@ impl<C: Client> Children<C> {
     }
 
     /// From here on [`Self::stop`] finds it; if that came first, it is stopped by us.
-    fn enlist(&self, number: u64, wire: &Arc<Wire<C>>) {
+    fn enlist(&self, slot: &Slot<C>, wire: &Arc<Wire<C>>) {
         let mut registry = self.lock();
-        registry.wires.insert(number, Arc::downgrade(wire));
+        let entry = Entry {
+            subject: slot.subject.clone(),
+            wire: Arc::downgrade(wire),
+        };
+        registry.wires.insert(slot.number, entry);
         if registry.stopping {
             drop(registry);
             wire.stop(Stop::Guard);
@@ -240,6 +282,17 @@ impl<C: Client> Children<C> {
 
     fn lock(&self) -> MutexGuard<'_, Registry<C>> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Client> Registry<C> {
+    /// Whether a place for this subject is about to become free.
+    fn one_is_ending(&self, subject: &str) -> bool {
+        let anybodys = self.quota.is_full();
+        self.wires.values().any(|entry| {
+            let counts = anybodys || entry.subject == subject;
+            counts && entry.wire.upgrade().is_none_or(|wire| wire.is_closed())
+        })
     }
 }
 

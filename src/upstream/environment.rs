@@ -134,10 +134,11 @@ fn parts(value: &str) -> impl Iterator<Item = Part<'_>> {
         if rest.is_empty() {
             return None;
         }
-        if let Some((name, behind)) = rest
+        let closed = rest
             .strip_prefix(OPEN)
             .and_then(|rest| rest.split_once('}'))
-        {
+            .filter(|(name, _)| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        if let Some((name, behind)) = closed {
             rest = behind;
             return Some(Part::User(name));
         }

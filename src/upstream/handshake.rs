@@ -5,7 +5,7 @@
 //! gives up can cancel it (H25); its answer is everybody's, each with their own id.
 
 use super::{ExchangeId, SessionKey};
-use crate::mcp::{Message, Replace};
+use crate::mcp::{Message, RawId, Replace};
 
 #[derive(Default)]
 pub(super) struct Handshake {
@@ -115,7 +115,7 @@ impl Handshake {
 fn readdressed(answer: &Message, request: &Message) -> Message {
     let id = request.id();
     answer.rewritten(Replace {
-        id: id.as_ref().map(|id| id.as_bytes()),
+        id: id.as_ref().map(RawId::as_bytes),
         ..Replace::default()
     })
 }

@@ -155,7 +155,66 @@ pub enum SendError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::sync::Notify;
+
     use super::*;
+
+    /// A session that writes down what it hears.
+    pub(super) struct Recorder {
+        key: SessionKey,
+        heard: Mutex<Vec<String>>,
+        something: Notify,
+    }
+
+    impl Recorder {
+        pub(super) fn new(key: u64) -> Arc<Self> {
+            Arc::new(Self {
+                key: SessionKey(key),
+                heard: Mutex::default(),
+                something: Notify::new(),
+            })
+        }
+
+        pub(super) fn take(&self) -> Vec<String> {
+            std::mem::take(&mut self.heard.lock().unwrap())
+        }
+
+        pub(super) async fn heard_something(&self) {
+            while self.heard.lock().unwrap().is_empty() {
+                self.something.notified().await;
+            }
+        }
+
+        fn note(&self, what: String) {
+            self.heard.lock().unwrap().push(what);
+            self.something.notify_one();
+        }
+    }
+
+    impl Client for Recorder {
+        fn key(&self) -> SessionKey {
+            self.key
+        }
+
+        fn deliver(&self, delivery: Delivery) {
+            let text = |message: Message| String::from_utf8_lossy(message.bytes()).into_owned();
+            self.note(match delivery {
+                Delivery::Last(id, message) => format!("last {} {}", id.0, text(message)),
+                Delivery::More(id, message) => format!("more {} {}", id.0, text(message)),
+                Delivery::Unowned(message) => format!("unowned {}", text(message)),
+            });
+        }
+
+        fn ended(&self, why: &str) {
+            self.note(format!("ended {why}"));
+        }
+    }
+
+    pub(super) fn message(text: &str) -> Message {
+        Message::parse(text.to_owned().into()).unwrap()
+    }
 
     /// Settings for a command, all else being what the tests of this room can bear.
     pub(super) fn settings(command: &[&str]) -> Settings {
@@ -171,7 +230,7 @@ mod tests {
             max_children_per_user: 4,
             start_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
-            session_idle_timeout: Duration::from_secs(60),
+            session_idle_timeout: Duration::from_mins(1),
             stop_grace: Duration::from_millis(500),
         }
     }

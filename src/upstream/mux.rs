@@ -15,6 +15,9 @@ use bytes::BytesMut;
 use super::{ExchangeId, SendError, SessionKey};
 use crate::mcp::{ErrorCode, Kind, Message, RawId, Replace, error_for};
 
+const PROGRESS: &str = "notifications/progress";
+const CANCELLED: &str = "notifications/cancelled";
+
 /// An id of ours on the wire: a JSON number, never used again.
 type WireId = u64;
 
@@ -286,9 +289,6 @@ impl Mux {
         Some(request)
     }
 }
-
-const PROGRESS: &str = "notifications/progress";
-const CANCELLED: &str = "notifications/cancelled";
 
 impl Request {
     fn write_cancelled(&self, wire: WireId, why: &str, out: &mut BytesMut) {

@@ -47,7 +47,7 @@ impl Output {
     pub(super) fn hand_on(&mut self, mut take: impl FnMut(Message)) -> bool {
         while let Some(line) = self.splitter.next_line() {
             match line {
-                Line::Whole(line) => self.line(line, &mut take),
+                Line::Whole(line) => self.line(&line, &mut take),
                 Line::TooLong(start) => self.too_long(&start, &mut take),
             }
             if self.garbage >= GARBAGE_LIMIT {
@@ -57,15 +57,15 @@ impl Output {
         true
     }
 
-    fn line(&mut self, line: Bytes, take: &mut impl FnMut(Message)) {
+    fn line(&mut self, line: &Bytes, take: &mut impl FnMut(Message)) {
         match Message::parse(line.clone()) {
             Ok(message) => {
                 self.garbage = 0;
                 take(message);
             }
             Err(_) if line.trim_ascii().is_empty() => {}
-            Err(ParseError::Batch) => self.batch(&line, take),
-            Err(error) => self.skip(&line, &error.to_string()),
+            Err(ParseError::Batch) => self.batch(line, take),
+            Err(error) => self.skip(line, &error.to_string()),
         }
     }
 

@@ -9,10 +9,10 @@ use super::JoinError;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A child that lived this long has shown that starting it works.
-const HEALTHY: Duration = Duration::from_secs(60);
+const HEALTHY: Duration = Duration::from_mins(1);
 /// Failures are forgotten when there was no further one for this long: more than the longest pause
 /// with the longest life that still counts as a crash.
-const FORGOTTEN: Duration = Duration::from_secs(120);
+const FORGOTTEN: Duration = Duration::from_mins(2);
 /// Accounts beyond this many are looked through for some to forget.
 const MANY: usize = 1024;
 
@@ -52,9 +52,13 @@ impl Quota {
         self.alive
     }
 
+    pub(super) const fn is_full(&self) -> bool {
+        self.alive >= self.limit
+    }
+
     /// Counts one more child, from before it is started.
     pub(super) fn take(&mut self, subject: &str, now: Instant) -> Result<(), JoinError> {
-        if self.alive >= self.limit {
+        if self.is_full() {
             return Err(JoinError::Full);
         }
         if self.accounts.len() >= MANY {
@@ -170,7 +174,7 @@ mod tests {
     fn a_healthy_minute_or_a_long_time_makes_up_for_crashes() {
         let now = Instant::now();
         let mut quota = Quota::new(8, 4);
-        let mut crash = |quota: &mut Quota, lived, now| {
+        let crash = |quota: &mut Quota, lived, now| {
             quota.take("ada", now).unwrap();
             quota.give_back("ada", Ending { lived, ..CRASH }, now);
             quota.accounts["ada"].failures
@@ -210,7 +214,8 @@ mod tests {
                 }
                 prop_assert_eq!(quota.alive(), held.len());
                 prop_assert!(held.len() <= 7);
-                prop_assert!((0..6).all(|u| held.iter().filter(|h| **h == u).count() <= 3));
+                let of = |user| held.iter().filter(move |holder| **holder == user);
+                prop_assert!((0..6).all(|user| of(user).nth(3).is_none()));
             }
         }
     }

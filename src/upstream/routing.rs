@@ -102,3 +102,112 @@ impl<C: Client> State<C> {
         self.clients.values().next().cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::super::ExchangeId;
+    use super::super::tests::{Recorder, message};
+    use super::super::wire::Wire;
+    use super::*;
+
+    const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
+    const ASK: &str = r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create"}"#;
+    const PING: &str = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
+    const LOG: &str = r#"{"jsonrpc":"2.0","method":"notifications/message"}"#;
+
+    fn wire(isolation: Isolation) -> (Wire<Recorder>, Arc<Recorder>, Arc<Recorder>) {
+        let wire = Wire::new(isolation, Handle::current());
+        let [ada, bob] = [Recorder::new(1), Recorder::new(2)];
+        assert!(wire.attach(&ada) && wire.attach(&bob));
+        (wire, ada, bob)
+    }
+
+    fn call(wire: &Wire<Recorder>, client: &Recorder) {
+        let call = message(CALL);
+        wire.request(client.key(), ExchangeId(1), &call).unwrap();
+    }
+
+    async fn sent(wire: &Wire<Recorder>) -> String {
+        let mut batch = bytes::BytesMut::new();
+        assert!(wire.next_batch(&mut batch).await);
+        String::from_utf8(batch.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn b6_a_question_goes_to_the_only_session_with_requests_in_flight() {
+        for isolation in [Isolation::User, Isolation::Shared] {
+            let (wire, ada, bob) = wire(isolation);
+            call(&wire, &ada);
+            for text in [ASK, PING, LOG] {
+                wire.incoming(message(text));
+            }
+            let unowned = [ASK, PING, LOG].map(|text| format!("unowned {text}"));
+            assert_eq!(ada.take(), unowned);
+            assert!(bob.take().is_empty());
+            let answer = message(r#"{"jsonrpc":"2.0","id":"q","result":{}}"#);
+            assert!(wire.respond(bob.key(), &answer).is_err());
+            assert!(wire.respond(ada.key(), &answer).is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn b10_between_users_what_cannot_be_told_apart_goes_to_nobody() {
+        let (wire, ada, bob) = wire(Isolation::Shared);
+        call(&wire, &ada);
+        call(&wire, &bob);
+        sent(&wire).await;
+        for text in [ASK, PING, LOG] {
+            wire.incoming(message(text));
+        }
+        assert!(ada.take().is_empty() && bob.take().is_empty());
+        let answers = sent(&wire).await;
+        let answers: Vec<_> = answers.lines().collect();
+        assert_eq!(answers.len(), 2);
+        assert!(answers[0].contains(r#""id":"q""#) && answers[0].contains("-32603"));
+        assert_eq!(answers[1], r#"{"jsonrpc":"2.0","id":"p","result":{}}"#);
+    }
+
+    #[tokio::test]
+    async fn one_users_latest_session_is_asked_and_told() {
+        let (wire, ada, bob) = wire(Isolation::User);
+        call(&wire, &ada);
+        call(&wire, &bob);
+        wire.incoming(message(ASK));
+        wire.incoming(message(LOG));
+        assert!(ada.take().is_empty());
+        assert_eq!(bob.take().len(), 2);
+        wire.leave(bob.key());
+        wire.incoming(message(LOG));
+        assert_eq!(ada.take().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn b11_changed_lists_concern_all_and_a_resource_its_followers() {
+        let (wire, ada, bob) = wire(Isolation::Shared);
+        let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        wire.incoming(message(changed));
+        assert_eq!((ada.take().len(), bob.take().len()), (1, 1));
+
+        let subscribe =
+            r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"a:b"}}"#;
+        let request = message(subscribe);
+        wire.request(bob.key(), ExchangeId(1), &request).unwrap();
+        let updated = r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"a:b"}}"#;
+        wire.incoming(message(updated));
+        wire.incoming(message(&updated.replace("a:b", "a:c")));
+        assert_eq!((ada.take().len(), bob.take().len()), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_sessions_own_child_speaks_to_it_alone() {
+        let wire = Wire::new(Isolation::Session, Handle::current());
+        let ada = Recorder::new(1);
+        assert!(wire.attach(&ada));
+        for text in [ASK, PING, LOG] {
+            wire.incoming(message(text));
+        }
+        assert_eq!(ada.take().len(), 3);
+    }
+}

@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -56,8 +57,11 @@ impl Spawner {
 
 fn serve(inbox: &Receiver<Job>) {
     for mut job in inbox {
+        // Tokio panics where a runtime lacks the driver; this thread must go on all the same.
         let _entered = job.runtime.enter();
-        let started = job.command.spawn().map(Supervised);
+        let started = catch_unwind(AssertUnwindSafe(|| job.command.spawn()))
+            .unwrap_or_else(|_| Err(io::Error::other("its runtime cannot watch processes")));
+        let started = started.map(Supervised);
         // Nobody waits for it any more: dropping the child stops it.
         let _ = job.reply.send(started);
     }

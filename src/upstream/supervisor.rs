@@ -49,7 +49,10 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     match supervise(&order) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            complain(&format!("cannot supervise {:?}: {error}", order.program));
+            complain(&format!(
+                "cannot supervise {}: {error}",
+                order.program.display()
+            ));
             ExitCode::from(NOT_EXECUTABLE)
         }
     }
@@ -119,7 +122,7 @@ impl Order {
     }
 
     fn not_started(&self, error: &io::Error) -> u8 {
-        complain(&format!("cannot start {:?}: {error}", self.program));
+        complain(&format!("cannot start {}: {error}", self.program.display()));
         if error.kind() == io::ErrorKind::NotFound {
             NOT_FOUND
         } else {

@@ -80,6 +80,9 @@ pub(super) struct State<C: Client> {
     /// Whether the child has ever answered a request; the first one is `initialize`.
     answered: bool,
     timeouts: u32,
+    /// Requests that the client itself cancelled: a server does not answer those, and their
+    /// timeout says nothing about it.
+    called_off: usize,
     idle_since: Option<Instant>,
 }
 
@@ -103,6 +106,7 @@ impl<C: Client> Wire<C> {
                 stop: None,
                 answered: false,
                 timeouts: 0,
+                called_off: 0,
                 idle_since: None,
             }),
             writer: Notify::new(),
@@ -178,9 +182,7 @@ impl<C: Client> Wire<C> {
             && message.method() == Some("notifications/initialized")
             && !state.handshake.initialized();
         if !repeated {
-            state
-                .mux
-                .notification(session, message, &mut state.outbox.lines);
+            state.notify(session, message);
         }
         drop(guard);
         self.writer.notify_one();
@@ -217,8 +219,7 @@ impl<C: Client> Wire<C> {
                 .mux
                 .cancel(session, exchange, why, &mut state.outbox.lines);
         }
-        state.timeouts += 1;
-        let silent = state.timeouts >= TIMEOUTS;
+        let silent = state.count_timeout();
         drop(guard);
         self.writer.notify_one();
         if silent {
@@ -323,6 +324,11 @@ impl<C: Client> Wire<C> {
         }
     }
 
+    /// Whether the child is about to end.
+    pub(super) fn is_closed(&self) -> bool {
+        !self.lock().open
+    }
+
     /// Whether the child has ever answered.
     pub(super) fn has_answered(&self) -> bool {
         self.lock().answered
@@ -353,6 +359,25 @@ impl<C: Client> State<C> {
     ) -> Result<(), SendError> {
         self.mux
             .request(session, exchange, message, &mut self.outbox.lines)
+    }
+
+    fn notify(&mut self, session: SessionKey, message: &Message) {
+        let passed = self
+            .mux
+            .notification(session, message, &mut self.outbox.lines);
+        if passed && message.method() == Some("notifications/cancelled") {
+            self.called_off = (self.called_off + 1).min(self.mux.in_flight());
+        }
+    }
+
+    /// Whether this was one too many.
+    fn count_timeout(&mut self) -> bool {
+        if self.called_off > 0 {
+            self.called_off -= 1;
+        } else {
+            self.timeouts += 1;
+        }
+        self.timeouts >= TIMEOUTS
     }
 
     /// A request on a wire with several sessions: the answer, if it is known without the child.
@@ -446,4 +471,214 @@ pub(super) fn empty_result(id: &RawId) -> Bytes {
         br#","result":{}}"#,
     ];
     Bytes::from(parts.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Recorder, message};
+    use super::*;
+
+    const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#;
+    const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#;
+
+    struct Bench {
+        wire: Arc<Wire<Recorder>>,
+        batch: BytesMut,
+    }
+
+    impl Bench {
+        fn new(isolation: Isolation) -> Self {
+            let wire = Wire::new(isolation, Handle::current());
+            Self {
+                wire: Arc::new(wire),
+                batch: BytesMut::new(),
+            }
+        }
+
+        fn client(&self, key: u64) -> Arc<Recorder> {
+            let client = Recorder::new(key);
+            assert!(self.wire.attach(&client));
+            client
+        }
+
+        fn ask(&self, client: &Recorder, exchange: u64, text: &str) -> Result<(), SendError> {
+            self.wire
+                .request(client.key(), ExchangeId(exchange), &message(text))
+        }
+
+        fn says(&self, text: &str) {
+            self.wire.incoming(message(text));
+        }
+
+        /// What the child was sent since the last look.
+        fn sent(&mut self) -> Vec<String> {
+            self.wire.lock().outbox.take(&mut self.batch);
+            let text = String::from_utf8(self.batch.to_vec()).unwrap();
+            text.lines().map(str::to_owned).collect()
+        }
+    }
+
+    fn answer(id: u64) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)
+    }
+
+    #[tokio::test]
+    async fn b10_the_same_id_of_two_sessions_comes_back_to_each() {
+        let bench = Bench::new(Isolation::Shared);
+        let [ada, bob] = [bench.client(1), bench.client(2)];
+        bench.ask(&ada, 10, CALL).unwrap();
+        bench.ask(&bob, 20, CALL).unwrap();
+        bench.says(&answer(2));
+        bench.says(&answer(1));
+        assert_eq!(ada.take(), [format!("last 10 {}", answer(1))]);
+        assert_eq!(bob.take(), [format!("last 20 {}", answer(1))]);
+    }
+
+    #[tokio::test]
+    async fn a_shared_child_is_initialised_once() {
+        let mut bench = Bench::new(Isolation::User);
+        let [ada, bob] = [bench.client(1), bench.client(2)];
+        bench.ask(&ada, 10, INITIALIZE).unwrap();
+        let again = INITIALIZE.replace(":1,", ":5,");
+        bench.ask(&bob, 20, &again).unwrap();
+        assert_eq!(bench.sent(), [INITIALIZE]);
+        // The one whose request went out leaves: it is not cancelled, and the other is served.
+        bench.wire.leave(ada.key());
+        bench.says(&answer(1));
+        assert!(ada.take().is_empty());
+        assert_eq!(bob.take(), [format!("last 20 {}", answer(5))]);
+
+        let initialized = message(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        bench.wire.notify(bob.key(), &initialized).unwrap();
+        bench.wire.notify(bob.key(), &initialized).unwrap();
+        assert_eq!(bench.sent().len(), 1);
+
+        let eve = bench.client(3);
+        bench.ask(&eve, 30, INITIALIZE).unwrap();
+        assert!(bench.sent().is_empty());
+        eve.heard_something().await;
+        assert_eq!(eve.take(), [format!("last 30 {}", answer(1))]);
+    }
+
+    #[tokio::test]
+    async fn after_a_refused_initialize_the_next_one_goes_to_the_child() {
+        let mut bench = Bench::new(Isolation::Shared);
+        let [ada, bob] = [bench.client(1), bench.client(2)];
+        bench.ask(&ada, 10, INITIALIZE).unwrap();
+        bench.ask(&bob, 20, INITIALIZE).unwrap();
+        bench.says(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"no"}}"#);
+        assert_eq!(ada.take().len(), 1);
+        assert!(bob.take().is_empty());
+        assert_eq!(bench.sent().len(), 2);
+        bench.says(&answer(2));
+        assert_eq!(bob.take(), [format!("last 20 {}", answer(1))]);
+    }
+
+    #[tokio::test]
+    async fn b17_the_end_is_told_once_and_then_everything_is_gone() {
+        let bench = Bench::new(Isolation::Shared);
+        let [ada, bob] = [bench.client(1), bench.client(2)];
+        bench.wire.leave(bob.key());
+        bench.wire.end("over");
+        bench.wire.end("over again");
+        assert_eq!(ada.take(), ["ended over"]);
+        assert!(bob.take().is_empty());
+        assert_eq!(bench.ask(&ada, 1, CALL), Err(SendError::Gone));
+        assert!(!bench.wire.attach(&ada));
+    }
+
+    #[tokio::test]
+    async fn a133_a_child_that_does_not_read_congests() {
+        let bench = Bench::new(Isolation::Session);
+        let ada = bench.client(1);
+        let padding = "x".repeat(1 << 20);
+        let call = |id: u64| {
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m","params":{{"x":"{padding}"}}}}"#)
+        };
+        let refused = (0..40).find_map(|id| bench.ask(&ada, id, &call(id)).err());
+        assert_eq!(refused, Some(SendError::Congested));
+    }
+
+    #[tokio::test]
+    async fn three_timeouts_without_a_sign_of_life_stop_the_child() {
+        let bench = Bench::new(Isolation::Session);
+        let ada = bench.client(1);
+        let time_out = |exchange: u64| {
+            bench.ask(&ada, exchange, CALL).unwrap();
+            bench
+                .wire
+                .cancel(ada.key(), ExchangeId(exchange), "timeout");
+        };
+        time_out(1);
+        time_out(2);
+        bench.says(r#"{"jsonrpc":"2.0","method":"notifications/message"}"#);
+        time_out(3);
+        time_out(4);
+        assert_eq!(bench.wire.lock().stop, None);
+        time_out(5);
+        assert_eq!(bench.wire.stopped(Duration::MAX).await, Stop::Silent);
+        assert_eq!(bench.ask(&ada, 6, CALL), Err(SendError::Gone));
+    }
+
+    #[tokio::test]
+    async fn what_the_client_called_off_is_not_the_childs_silence() {
+        let bench = Bench::new(Isolation::Session);
+        let ada = bench.client(1);
+        let off =
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+        for exchange in 0..9 {
+            bench.ask(&ada, exchange, CALL).unwrap();
+            bench.wire.notify(ada.key(), &message(off)).unwrap();
+            bench
+                .wire
+                .cancel(ada.key(), ExchangeId(exchange), "timeout");
+        }
+        assert_eq!(bench.wire.lock().stop, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shared_child_outlives_its_sessions_for_the_idle_time_only() {
+        let bench = Bench::new(Isolation::User);
+        let idle = Duration::from_mins(1);
+        let ada = bench.client(1);
+        bench.wire.leave(ada.key());
+        tokio::time::advance(idle / 2).await;
+        let ada = bench.client(1);
+        tokio::time::advance(idle * 2).await;
+        assert_eq!(bench.wire.lock().verdict(idle), (None, None));
+        bench.wire.leave(ada.key());
+        let left = Instant::now();
+        assert_eq!(bench.wire.stopped(idle).await, Stop::Idle);
+        assert!(left.elapsed() >= idle);
+        assert!(!bench.wire.attach(&ada));
+    }
+
+    #[tokio::test]
+    async fn a_sessions_own_child_ends_with_it() {
+        let bench = Bench::new(Isolation::Session);
+        let ada = bench.client(1);
+        bench.wire.leave(ada.key());
+        assert_eq!(bench.wire.stopped(Duration::MAX).await, Stop::Left);
+    }
+
+    #[tokio::test]
+    async fn an_unsubscription_passes_when_it_is_the_last() {
+        let mut bench = Bench::new(Isolation::User);
+        let [ada, bob] = [bench.client(1), bench.client(2)];
+        let request = |what: &str| {
+            let id = what.len();
+            format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"method":"resources/{what}","params":{{"uri":"a:b"}}}}"#
+            )
+        };
+        bench.ask(&ada, 1, &request("subscribe")).unwrap();
+        bench.ask(&bob, 2, &request("subscribe")).unwrap();
+        assert_eq!(bench.sent().len(), 2);
+        bench.ask(&ada, 3, &request("unsubscribe")).unwrap();
+        ada.heard_something().await;
+        assert_eq!(ada.take(), [format!("last 3 {}", answer(11))]);
+        assert!(bench.sent().is_empty());
+        bench.ask(&bob, 4, &request("unsubscribe")).unwrap();
+        assert_eq!(bench.sent().len(), 1);
+    }
 }

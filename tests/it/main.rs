@@ -4,6 +4,7 @@
 mod support;
 
 mod cases;
+mod children;
 mod commands;
 mod discovery;
 mod gate;
