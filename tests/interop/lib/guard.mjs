@@ -12,9 +12,9 @@ import { Program } from './processes.mjs';
 export const PASSWORD = 'correct horse battery staple';
 export const INTEROP_DIR = join(dirname(fileURLToPath(import.meta.url)), '..');
 export const REPOSITORY = join(INTEROP_DIR, '..', '..');
-export const BINARY = process.env.MCP_GUARD_BINARY ?? join(REPOSITORY, 'target/release/mcp-guard');
+export const BINARY = process.env.INTEROP_BINARY ?? join(REPOSITORY, 'target/release/mcp-guard');
 export const FIXTURE =
-  process.env.MCP_GUARD_FIXTURE ?? join(REPOSITORY, 'target/release/examples/conformance_server');
+  process.env.INTEROP_FIXTURE ?? join(REPOSITORY, 'target/release/examples/conformance_server');
 
 export async function freePort() {
   const server = createServer();

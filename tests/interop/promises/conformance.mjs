@@ -36,7 +36,7 @@ async function server(checks, guard) {
     name: 'conformance',
     env: { INJECT_TOKEN: token, INJECT_ORIGIN: guard.url },
   });
-  await suite.finish(380_000);
+  const { code } = await suite.finish(380_000);
   const scenarios = scenariosOf(suite.output);
   expect(scenarios.size > 0, `no result in:\n${suite.output.slice(-2000)}`);
   for (const [name, { passed, failed }] of scenarios) {
@@ -48,6 +48,9 @@ async function server(checks, guard) {
   for (const name of [...ALSO_REQUIRED, 'dns-rebinding-protection']) {
     expect(scenarios.has(name), `${name} was not run`);
   }
+  await checks.promise(`conformance ${REVISION}: the suite's own verdict`, async () => {
+    expectEqual(code, 0, `exit code (${suite.output.match(/^Total: .*$/m)})`);
+  });
 }
 
 /** Lines such as `✓ ping: 2 passed, 0 failed`. */
