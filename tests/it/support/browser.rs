@@ -99,11 +99,11 @@ impl Form {
         }
     }
 
+    /// What is typed takes the place of what the page had put there.
     fn with(&self, further: &[(&str, &str)]) -> String {
-        let own = self
-            .fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let typed = |name: &str| further.iter().any(|(field, _)| *field == name);
+        let own = self.fields.iter().filter(|(name, _)| !typed(name));
+        let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
         let pairs = own.chain(further.iter().copied());
         let pairs: Vec<String> = pairs
             .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
