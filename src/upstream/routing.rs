@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::wire::{Parcel, State, empty_result};
+use super::state::{Parcel, State, empty_result};
 use super::{Client, Delivery, Isolation};
 use crate::mcp::{ErrorCode, Kind, Message, RawId, error_for};
 
