@@ -31,7 +31,7 @@ impl<C: Client> State<C> {
             self.answer_alone(&id, message.method());
             return None;
         };
-        if self.mux.ask(client.key(), id) {
+        if self.mux.ask(client.key(), &id) {
             return Some((client, Delivery::Unowned(message)));
         }
         debug!("the server asked twice under one id; the second question was dropped");

@@ -8,10 +8,10 @@ mod processes;
 mod sources;
 mod users;
 
-pub use browser::{Browser, Form};
-pub use client::{Client, Event, OAuthClient, Tokens, query_of};
-pub use guard::{Guard, PASSWORD, eventually};
-pub use http::{Answer, Connection};
-pub use processes::{alive, count_children};
-pub use sources::rust_files;
-pub use users::two_users;
+pub(crate) use browser::{Browser, Form};
+pub(crate) use client::{Client, Event, OAuthClient, Tokens, query_of};
+pub(crate) use guard::{Guard, PASSWORD, eventually};
+pub(crate) use http::{Answer, Connection};
+pub(crate) use processes::{alive, count_children};
+pub(crate) use sources::rust_files;
+pub(crate) use users::two_users;
