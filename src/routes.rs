@@ -8,6 +8,7 @@ mod cors;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::thread::ThreadId;
 
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS};
@@ -135,6 +136,10 @@ impl Service for Routes {
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         reply
     }
+
+    fn home(&self, first_bytes: &[u8]) -> Option<ThreadId> {
+        self.gateway.home(first_bytes)
+    }
 }
 
 impl Routes {
@@ -170,7 +175,10 @@ impl Routes {
                     .await
             }
             Route::ResourceMetadata => self.resource.metadata(),
-            Route::Oauth(endpoint) => self.authorization_server.handle(endpoint, request).await,
+            // Boxed: it is large, and rare beside calls to the MCP endpoint.
+            Route::Oauth(endpoint) => {
+                Box::pin(self.authorization_server.handle(endpoint, request)).await
+            }
             Route::Landing => self.landing().reply(),
             Route::Live => self.health.live(),
             Route::Ready => self.health.ready(),

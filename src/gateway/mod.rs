@@ -16,6 +16,7 @@ mod sessions;
 mod start;
 
 use std::sync::Arc;
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -90,6 +91,12 @@ impl Gateway {
             Method::DELETE => self.end(&request, &principal),
             _ => reply::method_not_allowed(),
         }
+    }
+
+    /// The thread that had best serve a connection whose first bytes are these: the one where the
+    /// session's child has its pipes.
+    pub fn home(&self, first_bytes: &[u8]) -> Option<ThreadId> {
+        self.sessions.home(session_id::named_in(first_bytes)?)
     }
 
     /// DELETE: the client is done with its session (2025-11-25, Session Management 5).

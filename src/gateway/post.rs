@@ -54,7 +54,8 @@ impl Gateway {
             return reply::legacy_only(message);
         }
         if message.method() == Some("initialize") && message.kind() == Kind::Request {
-            return self.initialize(message, principal).await;
+            // Boxed: what it needs room for would be moved about with every call.
+            return Box::pin(self.initialize(message, principal)).await;
         }
         let session = match self.session(request, principal) {
             Ok(session) => session,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -102,6 +103,11 @@ impl Session {
 
     pub(super) fn attach(&self, child: Attachment<Self>) {
         self.child.store(Some(Arc::new(child)));
+    }
+
+    /// The thread that serves the child's pipes.
+    pub(super) fn home(&self) -> Option<ThreadId> {
+        Some(self.child.load().as_ref()?.home())
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -30,6 +30,18 @@ pub(super) fn belongs_to(keyring: &Keyring, id: &str, principal: &Principal) -> 
     keyring.verify(Purpose::Session, &bound(random, principal), mac)
 }
 
+/// The session id in the head of a request that nobody has parsed yet, and that may be cut short.
+pub(super) fn named_in(first_bytes: &[u8]) -> Option<&str> {
+    let head = first_bytes.utf8_chunks().next()?.valid();
+    let fields = head
+        .split("\r\n")
+        .skip(1)
+        .take_while(|line| !line.is_empty());
+    let mut fields = fields.filter_map(|line| line.split_once(':'));
+    let (_, id) = fields.find(|(name, _)| name.eq_ignore_ascii_case(HEADER))?;
+    Some(id.trim())
+}
+
 fn bound(random: &[u8], principal: &Principal) -> Vec<u8> {
     let subject = principal.identity.subject.as_str().as_bytes();
     // The length keeps subject and client from being shifted into one another.
@@ -38,4 +50,28 @@ fn bound(random: &[u8], principal: &Principal) -> Vec<u8> {
         .to_be_bytes();
     let client = principal.client.0.as_bytes();
     [random, &length, subject, client].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_found_in_a_head_and_nowhere_else() {
+        let head = |text: &str| named_in(text.as_bytes()).map(str::to_owned);
+        assert_eq!(
+            head("POST /mcp HTTP/1.1\r\nMCP-Session-Id: abc\r\n\r\n"),
+            Some("abc".into())
+        );
+        assert_eq!(
+            head("POST /mcp HTTP/1.1\r\nHost: a\r\n\r\nmcp-session-id: abc\r\n"),
+            None
+        );
+        assert_eq!(head("mcp-session-id: abc"), None);
+        assert_eq!(named_in(b"\xff\r\nmcp-session-id: abc\r\n"), None);
+        assert_eq!(
+            named_in(b"P / H\r\nmcp-session-id: abc\r\n\r\n\xff"),
+            Some("abc")
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -54,6 +55,12 @@ impl Sessions {
         }
         let session = self.by_id.get(id)?.clone();
         (!session.has_ended()).then_some(session)
+    }
+
+    /// The thread where requests to a session are served fastest. The id is not checked: this is no
+    /// answer to anybody.
+    pub(super) fn home(&self, id: &str) -> Option<ThreadId> {
+        self.by_id.get(id)?.home()
     }
 
     pub(super) fn remove(&self, session: &Session) {

@@ -9,11 +9,13 @@ mod activity;
 mod address;
 mod connection;
 mod drain;
+mod home;
 mod limits;
 mod socket;
 mod workers;
 
 use std::net::IpAddr;
+use std::thread::ThreadId;
 
 use hyper::Request;
 use hyper::body::Incoming;
@@ -47,6 +49,13 @@ pub trait Service: Send + Sync + 'static {
     /// The future stays on the worker that polls it first. If it panics, the client gets a 500 and
     /// the connection ends.
     fn call(&self, request: Request<Incoming>, peer: IpAddr) -> impl Future<Output = Reply>;
+
+    /// The thread that had best serve a connection which begins with these bytes, if it matters.
+    /// They are not checked yet: nothing but the place may follow from them.
+    fn home(&self, first_bytes: &[u8]) -> Option<ThreadId> {
+        let _ = first_bytes;
+        None
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! The threads that serve. Each accepts from its own clone of every listening socket, and gives a
 //! connection to whichever worker has fewest: the kernel alone would wake the same one again and
-//! again.
+//! again. Once it has spoken, it may move on to the worker where its session lives.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -20,7 +20,7 @@ use super::connection::{self, Server, Timeouts};
 use super::drain::Present;
 use super::limits::{Limits, Permit};
 use super::socket::{Socket, SocketFile};
-use super::{Bound, Drain, Service};
+use super::{Bound, Drain, Service, home};
 
 /// How long accepting rests when the process has run out of descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
@@ -138,6 +138,7 @@ impl Listener {
 
 /// What others see of a worker: how much it has, and where to put more.
 struct Desk {
+    thread: OnceLock<ThreadId>,
     load: AtomicUsize,
     inbox: mpsc::UnboundedSender<Handover>,
 }
@@ -146,6 +147,7 @@ impl Desk {
     fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Handover>) {
         let (inbox, receiver) = mpsc::unbounded_channel();
         let desk = Self {
+            thread: OnceLock::new(),
             load: AtomicUsize::new(0),
             inbox,
         };
@@ -161,6 +163,8 @@ impl Desk {
 struct Handover {
     stream: Detached,
     place: Place,
+    /// Whether it is to stay.
+    home: bool,
 }
 
 enum Detached {
@@ -174,6 +178,24 @@ struct Place {
     desk: Arc<Desk>,
     _permit: Permit,
     _present: Present,
+}
+
+impl Place {
+    fn at(desk: &Arc<Desk>, peer: Option<IpAddr>, permit: Permit, present: Present) -> Self {
+        desk.load.fetch_add(1, Ordering::Relaxed);
+        Self {
+            peer,
+            desk: Arc::clone(desk),
+            _permit: permit,
+            _present: present,
+        }
+    }
+
+    fn move_to(&mut self, desk: &Arc<Desk>) {
+        desk.load.fetch_add(1, Ordering::Relaxed);
+        let left = std::mem::replace(&mut self.desk, Arc::clone(desk));
+        left.load.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Place {
@@ -197,6 +219,7 @@ fn run<S: Service>(
     inbox: mpsc::UnboundedReceiver<Handover>,
     mut stopped: watch::Receiver<()>,
 ) {
+    let _ = post.desk.thread.set(std::thread::current().id());
     let tasks = LocalSet::new();
     let worker = Rc::new(Worker {
         desk: post.desk,
@@ -260,18 +283,11 @@ impl<S: Service> Worker<S> {
             }
         };
         let desk = self.emptiest();
-        desk.load.fetch_add(1, Ordering::Relaxed);
-        let place = Place {
-            peer,
-            desk: Arc::clone(desk),
-            _permit: permit,
-            _present: self.server.drain.enter(),
-        };
+        let place = Place::at(desk, peer, permit, self.server.drain.enter());
         if Arc::ptr_eq(desk, &self.desk) {
-            self.serve(stream, place);
-        } else if let Ok(stream) = detach(stream) {
-            // A worker that has stopped takes nothing: then this one stops, too.
-            let _ = desk.inbox.send(Handover { stream, place });
+            self.receive(stream, place);
+        } else {
+            hand_over(stream, place, false);
         }
     }
 
@@ -288,21 +304,69 @@ impl<S: Service> Worker<S> {
     }
 
     async fn take_over(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Handover>) {
-        while let Some(Handover { stream, place }) = inbox.recv().await {
+        while let Some(Handover {
+            stream,
+            place,
+            home,
+        }) = inbox.recv().await
+        {
             match attach(stream) {
-                Ok(stream) => self.serve(stream, place),
+                Ok(stream) if home => {
+                    tokio::task::spawn_local(self.serve(stream, place));
+                }
+                Ok(stream) => self.receive(stream, place),
                 Err(error) => tracing::error!(?error, "a connection was lost on the way"),
             }
         }
     }
 
-    fn serve(&self, stream: Stream, place: Place) {
+    /// A task for each connection: a panic in a reply's body ends this one and no other.
+    fn receive(self: &Rc<Self>, stream: Stream, place: Place) {
+        let worker = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let Server {
+                service,
+                drain,
+                timeouts,
+            } = &*worker.server;
+            // A client that says nothing is not served.
+            if let Ok(home) = home::of(&stream, &**service, drain, timeouts.head).await {
+                worker.settle(stream, place, home).await;
+            }
+        });
+    }
+
+    /// Serves the connection, or gives it to the worker where it is at home.
+    async fn settle(&self, stream: Stream, mut place: Place, home: Option<ThreadId>) {
+        let is_home = |desk: &&Arc<Desk>| home.is_some() && desk.thread.get().copied() == home;
+        match self.desks.iter().find(is_home) {
+            Some(desk) if !Arc::ptr_eq(desk, &self.desk) => {
+                place.move_to(desk);
+                hand_over(stream, place, true);
+            }
+            _ => self.serve(stream, place).await,
+        }
+    }
+
+    fn serve(&self, stream: Stream, place: Place) -> impl Future<Output = ()> + use<S> {
         let peer = place.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let connection = connection::serve(stream, peer, Rc::clone(&self.server));
-        // A task of its own: a panic in a reply's body ends this connection and no other.
-        tokio::task::spawn_local(async move {
+        async move {
             connection.await;
             drop(place);
+        }
+    }
+}
+
+/// To the worker whose place it has.
+fn hand_over(stream: Stream, place: Place, home: bool) {
+    if let Ok(stream) = detach(stream) {
+        let inbox = place.desk.inbox.clone();
+        // A worker that has stopped takes nothing: then this one stops, too.
+        let _ = inbox.send(Handover {
+            stream,
+            place,
+            home,
         });
     }
 }

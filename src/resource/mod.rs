@@ -106,7 +106,8 @@ impl ProtectedResource {
         let hash = TokenHash::of(bearer::token(headers, query)?);
         match self.known(hash) {
             Some(principal) => Ok(principal),
-            None => self.look_up(hash).await,
+            // Boxed: it is rare, and large beside what a remembered token needs.
+            None => Box::pin(self.look_up(hash)).await,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a session says to its child.
 
 use std::sync::Arc;
+use std::thread::ThreadId;
 
 use super::wire::Wire;
 use super::{Client, ExchangeId, SendError, SessionKey};
@@ -19,6 +20,11 @@ impl<C: Client> Attachment<C> {
             wire: Arc::clone(wire),
             session: client.key(),
         })
+    }
+
+    /// The thread that serves the child's pipes: from there, a message is fastest with it.
+    pub fn home(&self) -> ThreadId {
+        self.wire.home()
     }
 
     /// A request, `initialize` included: on a wire whose child is initialised already, that is

@@ -5,6 +5,7 @@
 //! that is still attached is told exactly once, and from then on every send says "gone" (B17).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -50,6 +51,8 @@ pub(super) struct Wire<C: Client> {
     isolation: Isolation,
     /// Where the child's tasks live.
     runtime: Handle,
+    /// The thread of that runtime.
+    home: ThreadId,
     state: Mutex<State<C>>,
     /// Something is queued, or the wire was closed.
     writer: Notify,
@@ -62,10 +65,15 @@ impl<C: Client> Wire<C> {
         Self {
             isolation,
             runtime,
+            home: std::thread::current().id(),
             state: Mutex::new(State::new(isolation)),
             writer: Notify::new(),
             keeper: Notify::new(),
         }
+    }
+
+    pub(super) const fn home(&self) -> ThreadId {
+        self.home
     }
 
     /// `false` if the wire has ended, or is about to.

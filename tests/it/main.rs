@@ -6,6 +6,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::format_push_string,
     clippy::print_stderr,
     reason = "a failed test is a panic"
 )]
