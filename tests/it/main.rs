@@ -7,6 +7,7 @@ mod cases;
 mod children;
 mod commands;
 mod discovery;
+mod documents;
 mod gate;
 mod house;
 mod sessions;
