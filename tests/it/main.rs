@@ -13,4 +13,5 @@ mod house;
 mod sessions;
 mod sign_in;
 mod streams;
+mod threats;
 mod tokens;

@@ -53,7 +53,7 @@ impl Document {
         for line in self.text.lines() {
             match (&mut open, line.strip_prefix("```")) {
                 (Some(_), Some(_)) => blocks.extend(open.take()),
-                (Some(block), None) => block.text += &format!("{line}\n"),
+                (Some(block), None) => block.text.extend([line, "\n"]),
                 (None, Some(language)) => {
                     let text = String::new();
                     open = Some(Block { language, text });
