@@ -9,6 +9,14 @@
 //! `--slow-start MILLIS` delays the answer to `initialize`; `--deaf` ignores SIGTERM and the end of
 //! stdin, so that only SIGKILL ends it.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a fixture: `Value`'s index does not panic, and a poisoned lock may end it"
+)]
+
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
@@ -42,8 +50,10 @@ fn main() {
         let questions = Arc::clone(&questions);
         std::thread::spawn(move || receive(&message, slow_start, &questions));
     }
-    while deaf {
-        std::thread::sleep(Duration::from_secs(1));
+    if deaf {
+        loop {
+            std::thread::park();
+        }
     }
 }
 
@@ -156,7 +166,7 @@ fn ask(arguments: &Value, questions: &Questions) -> Option<String> {
         "jsonrpc": "2.0", "id": id, "method": "sampling/createMessage",
         "params": {"messages": [], "maxTokens": 1},
     }));
-    let answer = answered.recv_timeout(Duration::from_secs(60)).ok()?;
+    let answer = answered.recv_timeout(Duration::from_mins(1)).ok()?;
     Some(json!({"result": answer["result"], "error": answer["error"]}).to_string())
 }
 

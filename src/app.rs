@@ -29,7 +29,7 @@ use crate::store::{OpenError, Store};
 /// Overdue requests and idle sessions are looked for this often.
 const SWEEP_SESSIONS: Duration = Duration::from_secs(1);
 /// Expired records and unused clients, this often.
-const SWEEP_STORE: Duration = Duration::from_secs(300);
+const SWEEP_STORE: Duration = Duration::from_mins(5);
 
 /// Why the guard did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ pub struct Guard {
 
 /// Runs a guard until SIGTERM or SIGINT. `ready` is called once it listens. A second signal does
 /// not wait for anything any more.
-pub fn run(config: Config, ready: impl FnOnce(&Config)) -> Result<(), Error> {
+pub fn run(config: &Config, ready: impl FnOnce(&Config)) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -65,8 +65,8 @@ pub fn run(config: Config, ready: impl FnOnce(&Config)) -> Result<(), Error> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
-        let guard = Guard::start(&config, Clock::system())?;
-        ready(&config);
+        let guard = Guard::start(config, Clock::system())?;
+        ready(config);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -93,7 +93,7 @@ impl Guard {
             config.lifetimes,
         );
         let resource = ProtectedResource::new(
-            config.external_url.clone(),
+            &config.external_url,
             MCP_PATH,
             grants.clone(),
             clock.clone(),

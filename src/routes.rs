@@ -87,8 +87,11 @@ impl Route {
             // The gateway itself refuses other methods, after it has authenticated: a 401 goes
             // before a 405.
             Self::Mcp => &[],
-            Self::ResourceMetadata | Self::Landing | Self::Live | Self::Ready => READ,
-            Self::Oauth(Endpoint::Metadata | Endpoint::Authorize) => READ,
+            Self::Oauth(Endpoint::Metadata | Endpoint::Authorize)
+            | Self::ResourceMetadata
+            | Self::Landing
+            | Self::Live
+            | Self::Ready => READ,
             Self::Oauth(_) => &[Method::POST],
         }
     }
@@ -96,8 +99,8 @@ impl Route {
     fn cors(self) -> Cors {
         match self {
             Self::Mcp => Cors::Listed,
-            Self::ResourceMetadata => Cors::Anyone,
-            Self::Oauth(
+            Self::ResourceMetadata
+            | Self::Oauth(
                 Endpoint::Metadata | Endpoint::Register | Endpoint::Token | Endpoint::Revoke,
             ) => Cors::Anyone,
             Self::Oauth(Endpoint::Authorize | Endpoint::Continue | Endpoint::Password)

@@ -27,7 +27,7 @@ pub(super) fn run(raw: &RawConfig) -> ExitCode {
             tracing::warn!("{warning}");
         }
     }
-    let outcome = app::run(config, announce);
+    let outcome = app::run(&config, announce);
     // What was logged stands before what is said about the end.
     drop(log);
     match outcome {

@@ -145,13 +145,14 @@ impl Exchange {
         let mut inner = self.lock();
         let found = match &mut inner.state {
             State::Waiting(early, _) if !early.is_empty() => First::Stream,
-            State::Waiting(_, answer) => match answer.take() {
-                Some(answer) => First::Answer(answer),
-                None => {
+            State::Waiting(_, answer) => {
+                if let Some(answer) = answer.take() {
+                    First::Answer(answer)
+                } else {
                     inner.waker = Some(context.waker().clone());
                     return Poll::Pending;
                 }
-            },
+            }
             State::Streaming(_) | State::Over => First::Stream,
         };
         Poll::Ready(found)

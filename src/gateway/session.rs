@@ -29,7 +29,7 @@ const QUESTION_PATIENCE: Duration = Duration::from_secs(30);
 const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long, and how much of, a finished answer waits for a client that lost its connection.
-const RESUME_PATIENCE: Duration = Duration::from_secs(300);
+const RESUME_PATIENCE: Duration = Duration::from_mins(5);
 const RESUME_BYTES: usize = 8 << 20;
 
 /// Whose session it is.
@@ -49,11 +49,11 @@ impl Owner {
 }
 
 /// A session.
-pub struct Session {
+pub(super) struct Session {
     id: String,
     key: SessionKey,
     owner: Owner,
-    child: ArcSwapOption<Attachment<Session>>,
+    child: ArcSwapOption<Attachment<Self>>,
     version: OnceLock<Version>,
     next_exchange: AtomicU64,
     exchanges: Mutex<BTreeMap<ExchangeId, Arc<Exchange>>>,

@@ -15,7 +15,7 @@ use crate::upstream::SessionKey;
 /// How long a session must have been left alone before it may make room for a new one of the same
 /// user. Clients that open a session per conversation and never end one would otherwise lock
 /// themselves out for the whole idle timeout.
-const SPARE_AFTER: Duration = Duration::from_secs(60);
+const SPARE_AFTER: Duration = Duration::from_mins(1);
 
 /// Sessions by id.
 pub(super) struct Sessions {

@@ -17,11 +17,12 @@ pub(super) fn fresh(prefix: &str) -> String {
 
 /// Whether `text` could be a credential of this kind.
 pub(super) fn is_well_formed(prefix: &str, text: &[u8]) -> bool {
-    text.strip_prefix(prefix.as_bytes())
-        .is_some_and(|secret| secret.len() == SECRET_LEN && secret.iter().all(is_base64url))
+    text.strip_prefix(prefix.as_bytes()).is_some_and(|secret| {
+        secret.len() == SECRET_LEN && secret.iter().copied().all(is_base64url)
+    })
 }
 
-pub(super) const fn is_base64url(byte: &u8) -> bool {
+pub(super) const fn is_base64url(byte: u8) -> bool {
     matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_')
 }
 

@@ -19,7 +19,7 @@ impl CodeChallenge {
         if method != Some("S256") {
             return Err("code_challenge_method must be S256");
         }
-        if challenge.len() != 43 || !challenge.bytes().all(|byte| is_base64url(&byte)) {
+        if challenge.len() != 43 || !challenge.bytes().all(is_base64url) {
             return Err("code_challenge must be 43 characters of base64url");
         }
         Ok(Self(challenge.to_owned()))

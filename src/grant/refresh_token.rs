@@ -42,7 +42,7 @@ impl RefreshToken {
     pub(super) fn parse(keyring: &Keyring, text: &str) -> Option<Self> {
         let (grant, secret) = text.strip_prefix(PREFIX)?.split_once('.')?;
         let well_formed = grant.len() == GRANT_ID_LEN
-            && grant.bytes().all(|byte| is_base64url(&byte))
+            && grant.bytes().all(is_base64url)
             && secret.len() <= SECRET_LEN;
         if !well_formed {
             return None;
@@ -80,7 +80,7 @@ mod tests {
         let text = RefreshToken::mint(&keyring, &grant, 70_000);
         let token = RefreshToken::parse(&keyring, &text).unwrap();
         assert_eq!((token.grant, token.generation), (grant, 70_000));
-        assert!(text.bytes().all(|byte| byte == b'.' || is_base64url(&byte)));
+        assert!(text.bytes().all(|byte| byte == b'.' || is_base64url(byte)));
     }
 
     #[test]

@@ -19,11 +19,11 @@ pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 pub(crate) const LIFETIMES: Lifetimes = Lifetimes {
-    code: Duration::from_secs(60),
+    code: Duration::from_mins(1),
     access_token: Duration::from_hours(1),
     refresh_token: Duration::from_hours(30 * 24),
     grant: Duration::from_hours(90 * 24),
-    refresh_grace: Duration::from_secs(120),
+    refresh_grace: Duration::from_mins(2),
 };
 
 pub(crate) const PAST_GRACE: Duration = Duration::from_secs(121);

@@ -77,11 +77,12 @@ impl Credentials {
                 return Err(invalid("the client authenticates in two ways at once"));
             }
             let agrees = |id: &str| basic.readings.iter().any(|(basic, _)| basic == id);
-            return match id.is_none_or(agrees) {
-                true => Ok(basic),
-                false => Err(invalid(
+            return if id.is_none_or(agrees) {
+                Ok(basic)
+            } else {
+                Err(invalid(
                     "client_id differs from that of the Authorization header",
-                )),
+                ))
             };
         }
         let id = id
@@ -148,7 +149,7 @@ pub(super) async fn read_form(request: Inbound) -> Result<Form, OAuthError> {
         ));
     }
     let body = request.body.read(MAX_BODY, PATIENCE).await?;
-    Form::parse(&body).map_err(bad_form)
+    Form::parse(&body).map_err(|error| bad_form(&error))
 }
 
 /// Parameters of the media type are allowed, a second media type is not.
@@ -163,7 +164,7 @@ fn is_form(content_type: Option<&str>) -> bool {
 
 /// A parameter that may come once (RFC 6749 §3.2).
 pub(super) fn parameter<'f>(form: &'f Form, name: &str) -> Result<Option<&'f str>, OAuthError> {
-    form.get(name).map_err(bad_form)
+    form.get(name).map_err(|error| bad_form(&error))
 }
 
 /// A parameter without which nothing can be done.
@@ -195,7 +196,7 @@ pub(super) fn tried_basic(headers: &HeaderMap) -> bool {
     })
 }
 
-fn bad_form(error: FormError) -> OAuthError {
+fn bad_form(error: &FormError) -> OAuthError {
     OAuthError::new(ErrorCode::InvalidRequest, error.to_string())
 }
 

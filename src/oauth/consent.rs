@@ -300,7 +300,7 @@ mod tests {
             cookie: other.cookie,
             ..page.clone()
         };
-        assert_eq!(foreign.allow(&running).await.status, 400);
+        assert_eq!(foreign.allow(&running).await.status, 403);
         let none = Page {
             cookie: String::new(),
             ..page.clone()
@@ -310,7 +310,7 @@ mod tests {
             sealed: page.sealed.replacen('A', "B", 1) + "A",
             ..page.clone()
         };
-        assert_eq!(altered.allow(&running).await.status, 400);
+        assert_eq!(altered.allow(&running).await.status, 403);
         assert_eq!(page.allow(&running).await.status, 303);
     }
 
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(page.allow(&running).await.status, 303);
         running.clock.advance(Duration::from_secs(2));
         let answer = page.allow(&running).await;
-        assert_eq!(answer.status, 400);
+        assert_eq!(answer.status, 403);
         assert!(answer.body.contains("expired"));
     }
 

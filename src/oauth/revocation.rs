@@ -38,7 +38,7 @@ fn done() -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+
     use crate::crypto::TokenHash;
     use crate::oauth::Endpoint;
     use crate::oauth::fixture::form;

@@ -69,12 +69,13 @@ impl AuthorizationServer {
         let meant = requested.is_none_or(|requested| {
             target::names(requested, &settings.resource, &settings.external_url)
         });
-        match meant {
-            true => Ok(()),
-            false => Err(OAuthError::new(
+        if meant {
+            Ok(())
+        } else {
+            Err(OAuthError::new(
                 ErrorCode::InvalidTarget,
                 "there is no such resource here",
-            )),
+            ))
         }
     }
 }
@@ -124,7 +125,6 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::*;
     use crate::crypto::TokenHash;
     use crate::oauth::Endpoint;
     use crate::oauth::fixture::form;

@@ -78,11 +78,11 @@ struct Known {
 
 impl ProtectedResource {
     /// `path` is the endpoint's public path below the external URL, e.g. `/mcp`.
-    pub fn new(external: ExternalUrl, path: &str, grants: Grants, clock: Clock) -> Arc<Self> {
+    pub fn new(external: &ExternalUrl, path: &str, grants: Grants, clock: Clock) -> Arc<Self> {
         let uri = ResourceUri(external.join(path));
         Arc::new(Self {
             challenge: Challenge::new(&external.well_known("oauth-protected-resource", path)),
-            metadata: Metadata::new(&uri, &external),
+            metadata: Metadata::new(&uri, external),
             uri,
             revocations: grants.revocation_marks(),
             grants,
@@ -202,7 +202,7 @@ mod tests {
 
     fn guarded(room: &Room, external: &str) -> Arc<ProtectedResource> {
         let external = ExternalUrl::parse(external).unwrap();
-        ProtectedResource::new(external, "/mcp", room.grants.clone(), room.clock.clone())
+        ProtectedResource::new(&external, "/mcp", room.grants.clone(), room.clock.clone())
     }
 
     fn headers(pair: &TokenPair) -> HeaderMap {

@@ -18,6 +18,7 @@ mod program;
 mod quota;
 mod routing;
 mod spawner;
+mod state;
 mod stderr;
 mod subscriptions;
 pub mod supervisor;

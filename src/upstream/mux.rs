@@ -23,7 +23,7 @@ type WireId = u64;
 
 /// The state of one wire.
 #[derive(Default)]
-pub struct Mux {
+pub(super) struct Mux {
     last: WireId,
     in_flight: HashMap<WireId, Request>,
     /// The sessions with requests in flight.
@@ -51,7 +51,7 @@ struct Session {
 
 /// Where a message from the child belongs; ids and tokens in it are the client's own again.
 #[derive(Debug)]
-pub enum Incoming {
+pub(super) enum Incoming {
     /// The answer to that request; nothing follows for it.
     Last(SessionKey, ExchangeId, Message),
     /// Progress for that request.
@@ -66,12 +66,12 @@ pub enum Incoming {
 }
 
 impl Mux {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::default()
     }
 
     /// A client's request: appends its line for the child to `out`.
-    pub fn request(
+    pub(super) fn request(
         &mut self,
         session: SessionKey,
         exchange: ExchangeId,
@@ -111,7 +111,7 @@ impl Mux {
     /// A client's notification. A `notifications/cancelled` has its request id replaced, and is
     /// left out (`false`) if the request is not in flight, or is `initialize`. The request stays
     /// in flight.
-    pub fn notification(
+    pub(super) fn notification(
         &mut self,
         session: SessionKey,
         message: &Message,
@@ -137,7 +137,7 @@ impl Mux {
     }
 
     /// A client's answer to a question of the server's.
-    pub fn answer(
+    pub(super) fn answer(
         &mut self,
         session: SessionKey,
         message: &Message,
@@ -155,8 +155,8 @@ impl Mux {
 
     /// Records that the server's request `id` goes to `session`, which alone may answer it.
     /// `false` if a request with this id is still waiting.
-    pub fn ask(&mut self, session: SessionKey, id: RawId) -> bool {
-        if self.asked.contains_key(&id) {
+    pub(super) fn ask(&mut self, session: SessionKey, id: &RawId) -> bool {
+        if self.asked.contains_key(id) {
             return false;
         }
         self.asked.insert(id.detached(), session);
@@ -165,14 +165,20 @@ impl Mux {
 
     /// The question is withdrawn from the session (it could not be delivered in time): appends an
     /// error answer for the child, if it was still waiting.
-    pub fn refuse(&mut self, session: SessionKey, id: &RawId, why: &str, out: &mut BytesMut) {
+    pub(super) fn refuse(
+        &mut self,
+        session: SessionKey,
+        id: &RawId,
+        why: &str,
+        out: &mut BytesMut,
+    ) {
         if self.withdraw(session, id) {
             write_refusal(id, why, out);
         }
     }
 
     /// A message from the child.
-    pub fn incoming(&mut self, message: Message) -> Incoming {
+    pub(super) fn incoming(&mut self, message: Message) -> Incoming {
         match message.kind() {
             Kind::Response { .. } => self.child_answered(message),
             Kind::Request => Incoming::Unowned(message),
@@ -186,7 +192,7 @@ impl Mux {
 
     /// Gives up on a request: appends a `notifications/cancelled` for the child; a late answer is
     /// then a stray.
-    pub fn cancel(
+    pub(super) fn cancel(
         &mut self,
         session: SessionKey,
         exchange: ExchangeId,
@@ -202,7 +208,7 @@ impl Mux {
     }
 
     /// The session ends: cancels its requests and refuses its questions towards the child.
-    pub fn leave(&mut self, session: SessionKey, out: &mut BytesMut) {
+    pub(super) fn leave(&mut self, session: SessionKey, out: &mut BytesMut) {
         const WHY: &str = "the session has ended";
         let of_session = self.sessions.remove(&session).unwrap_or_default();
         for wire in of_session.by_exchange.into_values() {
@@ -216,13 +222,13 @@ impl Mux {
     }
 
     /// The session that alone has requests in flight, if there is exactly one.
-    pub fn only_session(&self) -> Option<SessionKey> {
+    pub(super) fn only_session(&self) -> Option<SessionKey> {
         let mut sessions = self.sessions.keys().copied();
         sessions.next().filter(|_| sessions.next().is_none())
     }
 
     /// How many requests are in flight.
-    pub fn in_flight(&self) -> usize {
+    pub(super) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
@@ -568,8 +574,8 @@ mod tests {
     fn a099_only_the_session_that_was_asked_answers_and_only_once() {
         let mut mux = Mux::new();
         let mut out = BytesMut::new();
-        assert!(mux.ask(ANN, id("5")) && !mux.ask(BEN, id("5")));
-        assert!(mux.ask(BEN, id("\"5\"")));
+        assert!(mux.ask(ANN, &id("5")) && !mux.ask(BEN, &id("5")));
+        assert!(mux.ask(BEN, &id("\"5\"")));
         for (session, text) in [(BEN, "5"), (ANN, "\"5\""), (ANN, "5.0"), (ANN, "6")] {
             let answered = mux.answer(session, &result(text, "1"), &mut out);
             assert_eq!(answered, Err(SendError::NotAsked), "{text}");
@@ -591,7 +597,7 @@ mod tests {
     fn a_refused_question_gets_an_error_and_no_answer_after_it() {
         let mut mux = Mux::new();
         let mut out = BytesMut::new();
-        mux.ask(ANN, id("5"));
+        mux.ask(ANN, &id("5"));
         mux.refuse(BEN, &id("5"), "not yours", &mut out);
         assert!(out.is_empty());
         mux.refuse(ANN, &id("5"), "no stream", &mut out);
@@ -611,7 +617,7 @@ mod tests {
     fn the_child_takes_back_its_own_questions_alone() {
         let mut mux = Mux::new();
         let wire = send(&mut mux, ANN, 1, &request("1"));
-        mux.ask(BEN, id("\"q\""));
+        mux.ask(BEN, &id("\"q\""));
         assert!(is_stray(&mux.incoming(cancelled(&wire))));
         assert!(matches!(
             mux.incoming(cancelled("\"q\"")),
@@ -637,8 +643,8 @@ mod tests {
         let mut mux = Mux::new();
         let ann = send(&mut mux, ANN, 1, &request("1"));
         let ben = send(&mut mux, BEN, 2, &request("1"));
-        mux.ask(ANN, id("8"));
-        mux.ask(BEN, id("9"));
+        mux.ask(ANN, &id("8"));
+        mux.ask(BEN, &id("9"));
         assert_eq!(mux.only_session(), None);
         let mut out = BytesMut::new();
         mux.leave(ANN, &mut out);

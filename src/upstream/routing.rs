@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::wire::{Parcel, State, empty_result};
+use super::state::{Parcel, State, empty_result};
 use super::{Client, Delivery, Isolation};
 use crate::mcp::{ErrorCode, Kind, Message, RawId, error_for};
 
@@ -31,7 +31,7 @@ impl<C: Client> State<C> {
             self.answer_alone(&id, message.method());
             return None;
         };
-        if self.mux.ask(client.key(), id) {
+        if self.mux.ask(client.key(), &id) {
             return Some((client, Delivery::Unowned(message)));
         }
         debug!("the server asked twice under one id; the second question was dropped");

@@ -1,6 +1,15 @@
 //! What the guard promises, seen from outside: every test starts the shipped binary on a port of its
 //! own and talks to it as clients and browsers do.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a failed test is a panic"
+)]
+
 mod support;
 
 mod cases;

@@ -5,24 +5,24 @@ use mcp_guard::http::form::encode;
 
 /// A person's browser.
 #[derive(Clone, Default)]
-pub struct Browser {
+pub(crate) struct Browser {
     cookies: Vec<(String, String)>,
 }
 
 /// A form as the page shows it.
 #[derive(Debug, Clone)]
-pub struct Form {
+pub(crate) struct Form {
     pub action: String,
     pub fields: Vec<(String, String)>,
 }
 
 impl Browser {
-    pub fn get(&mut self, port: u16, target: &str) -> Answer {
+    pub(crate) fn get(&mut self, port: u16, target: &str) -> Answer {
         self.send(port, "GET", target, &[("Accept", "text/html")], "")
     }
 
     /// Submits `form` with further fields, as a click on a button of that page does.
-    pub fn submit(&mut self, port: u16, form: &Form, further: &[(&str, &str)]) -> Answer {
+    pub(crate) fn submit(&mut self, port: u16, form: &Form, further: &[(&str, &str)]) -> Answer {
         let origin = format!("http://127.0.0.1:{port}");
         let headers = [
             ("Origin", origin.as_str()),
@@ -31,7 +31,7 @@ impl Browser {
         self.post(port, &form.action, &form.with(further), &headers)
     }
 
-    pub fn post(
+    pub(crate) fn post(
         &mut self,
         port: u16,
         target: &str,
@@ -44,7 +44,7 @@ impl Browser {
     }
 
     /// Cookies as `name=value`, as the next request would send them.
-    pub fn cookies(&self) -> String {
+    pub(crate) fn cookies(&self) -> String {
         let pairs: Vec<String> = self
             .cookies
             .iter()
@@ -83,7 +83,7 @@ impl Browser {
 
 impl Form {
     /// The first form of a page.
-    pub fn of(page: &Answer) -> Self {
+    pub(crate) fn of(page: &Answer) -> Self {
         let html = &page.body;
         let form = &html[html
             .find("<form")
@@ -99,11 +99,11 @@ impl Form {
         }
     }
 
+    /// What is typed takes the place of what the page had put there.
     fn with(&self, further: &[(&str, &str)]) -> String {
-        let own = self
-            .fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let typed = |name: &str| further.iter().any(|(field, _)| *field == name);
+        let own = self.fields.iter().filter(|(name, _)| !typed(name));
+        let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
         let pairs = own.chain(further.iter().copied());
         let pairs: Vec<String> = pairs
             .map(|(name, value)| format!("{}={}", encode(name), encode(value)))

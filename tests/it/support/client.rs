@@ -12,24 +12,24 @@ const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// A registered public client with a loopback redirect URI.
 #[derive(Clone, Debug)]
-pub struct OAuthClient {
+pub(crate) struct OAuthClient {
     pub id: String,
     pub redirect_uri: String,
 }
 
 /// What the token endpoint gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     pub access: String,
     pub refresh: String,
 }
 
 impl OAuthClient {
-    pub fn register(guard: &Guard) -> Self {
+    pub(crate) fn register(guard: &Guard) -> Self {
         Self::register_with(guard, "http://127.0.0.1:33418/callback")
     }
 
-    pub fn register_with(guard: &Guard, redirect_uri: &str) -> Self {
+    pub(crate) fn register_with(guard: &Guard, redirect_uri: &str) -> Self {
         let body = json!({
             "client_name": "Test client",
             "redirect_uris": [redirect_uri],
@@ -46,7 +46,7 @@ impl OAuthClient {
     }
 
     /// The target of an authorization request.
-    pub fn authorize_target(&self, guard: &Guard, state: &str) -> String {
+    pub(crate) fn authorize_target(&self, guard: &Guard, state: &str) -> String {
         format!(
             "/authorize?response_type=code&client_id={}&redirect_uri={}&code_challenge={CHALLENGE}\
              &code_challenge_method=S256&state={}&resource={}",
@@ -58,18 +58,18 @@ impl OAuthClient {
     }
 
     /// The consent page, as `browser` gets it.
-    pub fn consent_form(&self, guard: &Guard, browser: &mut Browser) -> Form {
+    pub(crate) fn consent_form(&self, guard: &Guard, browser: &mut Browser) -> Form {
         let page = browser.get(guard.port, &self.authorize_target(guard, "xyz"));
         assert_eq!(page.status, 200, "{page:?}");
         Form::of(&page)
     }
 
     /// Signs in on the consent page and returns the code.
-    pub fn authorize(&self, guard: &Guard) -> String {
+    pub(crate) fn authorize(&self, guard: &Guard) -> String {
         self.authorize_as(guard, &[("password", PASSWORD)])
     }
 
-    pub fn authorize_as(&self, guard: &Guard, fields: &[(&str, &str)]) -> String {
+    pub(crate) fn authorize_as(&self, guard: &Guard, fields: &[(&str, &str)]) -> String {
         let mut browser = Browser::default();
         let form = self.consent_form(guard, &mut browser);
         let answer = browser.submit(guard.port, &form, fields);
@@ -79,7 +79,7 @@ impl OAuthClient {
         query_of(location).get("code").unwrap().unwrap().to_owned()
     }
 
-    pub fn redeem(&self, guard: &Guard, code: &str) -> Answer {
+    pub(crate) fn redeem(&self, guard: &Guard, code: &str) -> Answer {
         self.token(
             guard,
             &[
@@ -91,7 +91,7 @@ impl OAuthClient {
         )
     }
 
-    pub fn refresh(&self, guard: &Guard, refresh_token: &str) -> Answer {
+    pub(crate) fn refresh(&self, guard: &Guard, refresh_token: &str) -> Answer {
         self.token(
             guard,
             &[
@@ -101,7 +101,7 @@ impl OAuthClient {
         )
     }
 
-    pub fn token(&self, guard: &Guard, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) fn token(&self, guard: &Guard, fields: &[(&str, &str)]) -> Answer {
         let mut body = format!("client_id={}", encode(&self.id));
         for (name, value) in fields {
             body.push_str(&format!("&{name}={}", encode(value)));
@@ -111,18 +111,18 @@ impl OAuthClient {
     }
 
     /// The whole dance.
-    pub fn sign_in(&self, guard: &Guard) -> Tokens {
+    pub(crate) fn sign_in(&self, guard: &Guard) -> Tokens {
         Tokens::of(&self.redeem(guard, &self.authorize(guard)))
     }
 
-    pub fn sign_in_as(&self, guard: &Guard, name: &str, password: &str) -> Tokens {
+    pub(crate) fn sign_in_as(&self, guard: &Guard, name: &str, password: &str) -> Tokens {
         let code = self.authorize_as(guard, &[("name", name), ("password", password)]);
         Tokens::of(&self.redeem(guard, &code))
     }
 }
 
 impl Tokens {
-    pub fn of(answer: &Answer) -> Self {
+    pub(crate) fn of(answer: &Answer) -> Self {
         assert_eq!(answer.status, 200, "{answer:?}");
         let body = answer.json();
         Self {
@@ -133,12 +133,12 @@ impl Tokens {
 }
 
 /// The query of a URL.
-pub fn query_of(url: &str) -> Query {
+pub(crate) fn query_of(url: &str) -> Query {
     Query::parse(url.split_once('?').expect("a query").1.as_bytes()).unwrap()
 }
 
 /// An MCP client with an open session.
-pub struct Client {
+pub(crate) struct Client {
     pub port: u16,
     pub token: String,
     pub session: String,
@@ -146,12 +146,12 @@ pub struct Client {
 
 impl Client {
     /// Signs in and opens a session in the newest legacy revision.
-    pub fn connect(guard: &Guard) -> Self {
+    pub(crate) fn connect(guard: &Guard) -> Self {
         let tokens = OAuthClient::register(guard).sign_in(guard);
         Self::open(guard, &tokens.access, "2025-11-25")
     }
 
-    pub fn open(guard: &Guard, token: &str, version: &str) -> Self {
+    pub(crate) fn open(guard: &Guard, token: &str, version: &str) -> Self {
         let answer = Self::try_open(guard, token, version);
         assert_eq!(answer.status, 200, "{answer:?}");
         let session = answer
@@ -168,7 +168,7 @@ impl Client {
         client
     }
 
-    pub fn try_open(guard: &Guard, token: &str, version: &str) -> Answer {
+    pub(crate) fn try_open(guard: &Guard, token: &str, version: &str) -> Answer {
         let initialize = json!({
             "jsonrpc": "2.0", "id": 0, "method": "initialize",
             "params": {
@@ -186,20 +186,25 @@ impl Client {
         guard.request("POST", "/mcp", &headers, &initialize.to_string())
     }
 
-    pub fn post(&self, message: &Value) -> Answer {
+    pub(crate) fn post(&self, message: &Value) -> Answer {
         self.post_text(&message.to_string())
     }
 
-    pub fn post_text(&self, text: &str) -> Answer {
+    pub(crate) fn post_text(&self, text: &str) -> Answer {
         self.send("POST", text).answer()
     }
 
     /// Sends a request and leaves its answer on the connection, for streams.
-    pub fn send(&self, method: &str, text: &str) -> Connection {
+    pub(crate) fn send(&self, method: &str, text: &str) -> Connection {
         self.send_with(method, text, &[])
     }
 
-    pub fn send_with(&self, method: &str, text: &str, further: &[(&str, &str)]) -> Connection {
+    pub(crate) fn send_with(
+        &self,
+        method: &str,
+        text: &str,
+        further: &[(&str, &str)],
+    ) -> Connection {
         let mut connection = Connection::open(self.port);
         let authorization = format!("Bearer {}", self.token);
         let mut headers = vec![
@@ -215,7 +220,7 @@ impl Client {
         connection
     }
 
-    pub fn tool(name: &str, arguments: &Value) -> Value {
+    pub(crate) fn tool(name: &str, arguments: &Value) -> Value {
         json!({
             "jsonrpc": "2.0", "id": 1, "method": "tools/call",
             "params": {"name": name, "arguments": arguments},
@@ -223,7 +228,7 @@ impl Client {
     }
 
     /// Calls a tool and returns the text of its answer, whether it came as JSON or as an event.
-    pub fn call(&self, name: &str, arguments: &Value) -> String {
+    pub(crate) fn call(&self, name: &str, arguments: &Value) -> String {
         let answer = self.post(&Self::tool(name, arguments));
         assert_eq!(answer.status, 200, "{answer:?}");
         let message = match answer.header("content-type") {
@@ -238,14 +243,14 @@ impl Client {
 
 /// One server-sent event.
 #[derive(Debug, Clone, Default)]
-pub struct Event {
+pub(crate) struct Event {
     pub id: String,
     pub data: String,
 }
 
 impl Event {
     /// All events of a text; comments are left out.
-    pub fn all(text: &str) -> Vec<Self> {
+    pub(crate) fn all(text: &str) -> Vec<Self> {
         let blocks = text.split("\n\n").map(|block| {
             let field = |name: &str| {
                 let lines = block.lines().filter_map(|line| line.strip_prefix(name));
@@ -264,7 +269,7 @@ impl Event {
             .collect()
     }
 
-    pub fn message(&self) -> Value {
+    pub(crate) fn message(&self) -> Value {
         serde_json::from_str(&self.data).unwrap_or_else(|_| panic!("no message: {self:?}"))
     }
 }

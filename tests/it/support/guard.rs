@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::{Answer, Connection};
 
-pub const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A running guard; it is killed when it goes out of scope.
-pub struct Guard {
+pub(crate) struct Guard {
     pub port: u16,
     process: Child,
     log: Arc<Mutex<String>>,
@@ -22,7 +22,7 @@ pub struct Guard {
 
 /// What to start.
 #[derive(Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     prefix: String,
     arguments: Vec<String>,
     server: Vec<String>,
@@ -31,11 +31,11 @@ pub struct Plan {
 
 impl Guard {
     /// A guard in front of the echo server, with the local user's [`PASSWORD`].
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::plan().start()
     }
 
-    pub fn plan() -> Plan {
+    pub(crate) fn plan() -> Plan {
         Plan {
             prefix: String::new(),
             arguments: Vec::new(),
@@ -45,27 +45,27 @@ impl Guard {
     }
 
     /// As [`Self::plan`], but with no way to sign in yet.
-    pub fn without_password() -> Plan {
+    pub(crate) fn without_password() -> Plan {
         Plan {
             variables: Vec::new(),
             ..Self::plan()
         }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub fn resource(&self) -> String {
+    pub(crate) fn resource(&self) -> String {
         format!("{}/mcp", self.url())
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
     /// One request on a connection of its own.
-    pub fn request(
+    pub(crate) fn request(
         &self,
         method: &str,
         target: &str,
@@ -75,17 +75,17 @@ impl Guard {
         Connection::open(self.port).exchange(method, target, headers, body)
     }
 
-    pub fn get(&self, target: &str) -> Answer {
+    pub(crate) fn get(&self, target: &str) -> Answer {
         self.request("GET", target, &[], "")
     }
 
     /// What the guard has written to its standard error so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
     /// Sends a signal, by the name that `kill` knows it by.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         let status = Command::new("kill")
             .args([&format!("-{name}"), &pid])
@@ -94,7 +94,7 @@ impl Guard {
     }
 
     /// The exit code, once the guard has ended; `None` if it does not within `patience`.
-    pub fn exit_within(&mut self, patience: Duration) -> Option<i32> {
+    pub(crate) fn exit_within(&mut self, patience: Duration) -> Option<i32> {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             if let Some(status) = self.process.try_wait().unwrap() {
@@ -106,7 +106,7 @@ impl Guard {
     }
 
     /// Ends this guard without a warning and starts another on the same port and data.
-    pub fn killed_and_restarted(mut self) -> Self {
+    pub(crate) fn killed_and_restarted(mut self) -> Self {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         let plan = self.plan.clone();
@@ -124,38 +124,38 @@ impl Drop for Guard {
 
 impl Plan {
     /// Adds arguments, as one would type them.
-    pub fn with(mut self, arguments: &[&str]) -> Self {
+    pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
         self.arguments
             .extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
     }
 
-    pub fn variable(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Puts the external URL's path in front of everything.
-    pub fn below(mut self, prefix: &str) -> Self {
+    pub(crate) fn below(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
         self
     }
 
     /// Wraps another command.
-    pub fn wrapping(mut self, server: &[&str]) -> Self {
+    pub(crate) fn wrapping(mut self, server: &[&str]) -> Self {
         self.server = server.iter().map(|&part| part.to_owned()).collect();
         self
     }
 
     /// Adds arguments to the wrapped command.
-    pub fn server_with(mut self, arguments: &[&str]) -> Self {
+    pub(crate) fn server_with(mut self, arguments: &[&str]) -> Self {
         self.server
             .extend(arguments.iter().map(|&argument| argument.to_owned()));
         self
     }
 
     /// Starts it, on another port if somebody was faster.
-    pub fn start(self) -> Guard {
+    pub(crate) fn start(self) -> Guard {
         let data = Arc::new(tempfile::tempdir().unwrap());
         for _ in 0..5 {
             if let Ok(guard) = self.clone().start_at(free_port(), Arc::clone(&data)) {
@@ -221,7 +221,7 @@ fn collect(from: impl std::io::Read + Send + 'static, log: Arc<Mutex<String>>) {
 }
 
 /// An example program of this package; `cargo test` has built it.
-pub fn example(name: &str) -> PathBuf {
+pub(super) fn example(name: &str) -> PathBuf {
     let binary = Path::new(env!("CARGO_BIN_EXE_mcp-guard"));
     let path = binary.parent().unwrap().join("examples").join(name);
     assert!(
@@ -233,7 +233,7 @@ pub fn example(name: &str) -> PathBuf {
 }
 
 /// Whether `condition` comes true within `patience`.
-pub fn eventually(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub(crate) fn eventually(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + patience;
     while !condition() {
         if Instant::now() > deadline {

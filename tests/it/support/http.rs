@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// One connection.
-pub struct Connection {
+pub(crate) struct Connection {
     reader: BufReader<TcpStream>,
 }
 
 /// The head of an answer, and its body once read.
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
@@ -29,7 +29,7 @@ impl fmt::Debug for Answer {
 
 impl Answer {
     /// The first value of a header.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self
             .headers
             .iter()
@@ -37,13 +37,13 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
     }
 }
 
 impl Connection {
-    pub fn open(port: u16) -> Self {
+    pub(crate) fn open(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).expect("the guard listens");
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
@@ -55,12 +55,12 @@ impl Connection {
     }
 
     /// Sends raw bytes; a peer that has hung up already is no failure of the test.
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         let _ = self.reader.get_mut().write_all(bytes);
     }
 
     /// One request with `Host` and `Content-Length` filled in unless given, and the whole answer.
-    pub fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         method: &str,
         target: &str,
@@ -71,7 +71,7 @@ impl Connection {
         self.answer()
     }
 
-    pub fn send_request(
+    pub(crate) fn send_request(
         &mut self,
         method: &str,
         target: &str,
@@ -100,14 +100,14 @@ impl Connection {
     }
 
     /// The next answer with its whole body.
-    pub fn answer(&mut self) -> Answer {
+    pub(crate) fn answer(&mut self) -> Answer {
         let mut answer = self.head();
         answer.body = self.body(&answer);
         answer
     }
 
     /// The next answer's head only; for streams.
-    pub fn head(&mut self) -> Answer {
+    pub(crate) fn head(&mut self) -> Answer {
         let status_line = self.line().expect("an answer");
         let status = status_line
             .split(' ')
@@ -140,7 +140,7 @@ impl Connection {
     }
 
     /// The next chunk of a chunked body; `None` at its end, or when the connection is cut.
-    pub fn chunk(&mut self) -> Option<String> {
+    pub(crate) fn chunk(&mut self) -> Option<String> {
         let size = self.line()?;
         let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
         let mut chunk = vec![0; size + 2];

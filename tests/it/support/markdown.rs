@@ -4,20 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// One document.
-pub struct Document {
+pub(crate) struct Document {
     /// Below the project's folder.
-    pub path: PathBuf,
-    pub text: String,
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
 }
 
 /// A fenced block.
-pub struct Block<'d> {
-    pub language: &'d str,
-    pub text: String,
+pub(crate) struct Block<'d> {
+    pub(crate) language: &'d str,
+    pub(crate) text: String,
 }
 
 /// All documents of the project.
-pub fn documents() -> Vec<Document> {
+pub(crate) fn documents() -> Vec<Document> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let in_docs = fs::read_dir(root.join("docs")).unwrap();
     let in_docs = in_docs.map(|entry| Path::new("docs").join(entry.unwrap().file_name()));
@@ -25,6 +25,7 @@ pub fn documents() -> Vec<Document> {
         "README.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
+        "benches/README.md",
         "tests/interop/README.md",
     ]
     .into_iter()
@@ -35,7 +36,7 @@ pub fn documents() -> Vec<Document> {
 }
 
 impl Document {
-    pub fn read(path: &Path) -> Self {
+    pub(crate) fn read(path: &Path) -> Self {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
         Self {
             path: path.to_owned(),
@@ -43,11 +44,11 @@ impl Document {
         }
     }
 
-    pub fn named(path: &str) -> Self {
+    pub(crate) fn named(path: &str) -> Self {
         Self::read(Path::new(path))
     }
 
-    pub fn blocks(&self) -> Vec<Block<'_>> {
+    pub(crate) fn blocks(&self) -> Vec<Block<'_>> {
         let mut blocks = Vec::new();
         let mut open: Option<Block<'_>> = None;
         for line in self.text.lines() {
@@ -66,7 +67,7 @@ impl Document {
     }
 
     /// The lines outside fenced blocks.
-    pub fn prose(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn prose(&self) -> impl Iterator<Item = &str> {
         let mut fenced = false;
         self.text.lines().filter(move |line| {
             fenced ^= line.starts_with("```");
@@ -75,7 +76,7 @@ impl Document {
     }
 
     /// Where links lead.
-    pub fn links(&self) -> Vec<String> {
+    pub(crate) fn links(&self) -> Vec<String> {
         let starts = self.prose().flat_map(|line| line.split("](").skip(1));
         starts
             .filter_map(|rest| rest.split(')').next())
@@ -84,7 +85,7 @@ impl Document {
     }
 
     /// The names that headings have in links.
-    pub fn anchors(&self) -> Vec<String> {
+    pub(crate) fn anchors(&self) -> Vec<String> {
         let headings = self.prose().filter(|line| line.starts_with('#'));
         headings
             .map(|line| {
@@ -98,7 +99,7 @@ impl Document {
     }
 
     /// The rows of all tables, cell by cell, without their heads and rulers.
-    pub fn rows(&self) -> Vec<Vec<&str>> {
+    pub(crate) fn rows(&self) -> Vec<Vec<&str>> {
         let mut rows: Vec<Vec<&str>> = Vec::new();
         for line in self.prose().filter(|line| line.starts_with('|')) {
             if line.starts_with("|---") {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every Rust file below a folder of the project.
-pub fn rust_files(folder: &str) -> Vec<PathBuf> {
+pub(crate) fn rust_files(folder: &str) -> Vec<PathBuf> {
     below(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
 }
 

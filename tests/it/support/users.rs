@@ -3,7 +3,7 @@
 use super::{Guard, OAuthClient};
 
 /// A guard, and the access tokens of `alice` and `bob` there.
-pub fn two_users(arguments: &[&str]) -> (Guard, String, String) {
+pub(crate) fn two_users(arguments: &[&str]) -> (Guard, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let users = folder.path().join("users");
     let hashes = ["alice", "bob"].map(|name| {
