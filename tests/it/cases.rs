@@ -72,7 +72,7 @@ fn without_test<'t>(
 }
 
 /// The names of all functions in `src` and `tests` that carry `#[test]` or its like.
-fn test_names() -> BTreeSet<String> {
+pub(crate) fn test_names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for file in ["src", "tests"]
         .iter()

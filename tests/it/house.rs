@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::support::rust_files;
 
 /// A room, and the rooms of ours that it may import.
-const HOUSE: &[(&str, &[&str])] = &[
+pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("crypto", &[]),
     ("http", &[]),

@@ -1,5 +1,5 @@
 // What a person sees, in Chromium: the consent page on two widths and in two colour schemes,
-// the ways out of it, and the attacks that need a browser (threats B1 to B4).
+// the ways out of it, and the attacks that need a browser.
 
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
