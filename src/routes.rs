@@ -129,7 +129,8 @@ pub struct Routes {
 impl Service for Routes {
     async fn call(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
         let mut reply = match canonical::canonicalise(request, peer, &self.trusted_proxies) {
-            Ok(inbound) => self.answer(inbound).await,
+            // On the heap, where it stays while it is handed on.
+            Ok(inbound) => self.answer(Box::new(inbound)).await,
             Err(refusal) => refusal.reply(),
         };
         let headers = reply.headers_mut();
@@ -143,7 +144,7 @@ impl Service for Routes {
 }
 
 impl Routes {
-    async fn answer(&self, request: Inbound) -> Reply {
+    async fn answer(&self, request: Box<Inbound>) -> Reply {
         let Some(route) = Route::of(self.external_url.prefix(), request.path()) else {
             return self.unknown(&request);
         };
@@ -167,7 +168,7 @@ impl Routes {
         reply
     }
 
-    async fn dispatch(&self, route: Route, request: Inbound) -> Reply {
+    async fn dispatch(&self, route: Route, request: Box<Inbound>) -> Reply {
         match route {
             Route::Mcp => {
                 self.gateway
@@ -177,7 +178,7 @@ impl Routes {
             Route::ResourceMetadata => self.resource.metadata(),
             // Boxed: it is large, and rare beside calls to the MCP endpoint.
             Route::Oauth(endpoint) => {
-                Box::pin(self.authorization_server.handle(endpoint, request)).await
+                Box::pin(self.authorization_server.handle(endpoint, *request)).await
             }
             Route::Landing => self.landing().reply(),
             Route::Live => self.health.live(),

@@ -22,6 +22,7 @@ pub(super) struct Exchange {
     /// Whether only the answer counts: `initialize`, whose reply must carry the session id and a
     /// telling status, never becomes a stream.
     plain: bool,
+    begun_at: Instant,
     inner: Mutex<Inner>,
 }
 
@@ -30,6 +31,7 @@ struct Inner {
     waker: Option<Waker>,
     last_sign: Instant,
     cancelled_at: Option<Instant>,
+    is_overdue: bool,
 }
 
 enum State {
@@ -59,22 +61,30 @@ impl Exchange {
     }
 
     fn with_state(id: ExchangeId, request: RawId, plain: bool, state: State) -> Arc<Self> {
+        let begun_at = Instant::now();
         let inner = Inner {
             state,
             waker: None,
-            last_sign: Instant::now(),
+            last_sign: begun_at,
             cancelled_at: None,
+            is_overdue: false,
         };
         Arc::new(Self {
             id,
             request,
             plain,
+            begun_at,
             inner: Mutex::new(inner),
         })
     }
 
     pub(super) fn id(&self) -> ExchangeId {
         self.id
+    }
+
+    /// When the request came.
+    pub(super) fn begun_at(&self) -> Instant {
+        self.begun_at
     }
 
     /// The client's id for this request.
@@ -133,29 +143,33 @@ impl Exchange {
         self.lock().last_sign.elapsed()
     }
 
-    /// Waits for the first thing to come, at most for `patience`.
-    pub(super) async fn first(&self, patience: Duration) -> First {
-        let first = poll_fn(|context| self.poll_first(context));
-        tokio::time::timeout(patience, first)
-            .await
-            .unwrap_or(First::Stream)
+    /// Waits for the first thing to come, or until the exchange is overdue.
+    pub(super) async fn first(&self) -> First {
+        poll_fn(|context| self.poll_first(context)).await
+    }
+
+    /// It has waited long enough for a plain answer.
+    pub(super) fn overdue(&self) {
+        self.update(|inner| inner.is_overdue = true);
     }
 
     fn poll_first(&self, context: &Context<'_>) -> Poll<First> {
         let mut inner = self.lock();
-        let found = match &mut inner.state {
-            State::Waiting(early, _) if !early.is_empty() => First::Stream,
-            State::Waiting(_, answer) => {
-                if let Some(answer) = answer.take() {
-                    First::Answer(answer)
-                } else {
-                    inner.waker = Some(context.waker().clone());
-                    return Poll::Pending;
-                }
-            }
-            State::Streaming(_) | State::Over => First::Stream,
+        let is_overdue = inner.is_overdue;
+        let State::Waiting(early, answer) = &mut inner.state else {
+            return Poll::Ready(First::Stream);
         };
-        Poll::Ready(found)
+        if !early.is_empty() {
+            return Poll::Ready(First::Stream);
+        }
+        if let Some(answer) = answer.take() {
+            return Poll::Ready(First::Answer(answer));
+        }
+        if is_overdue {
+            return Poll::Ready(First::Stream);
+        }
+        inner.waker = Some(context.waker().clone());
+        Poll::Pending
     }
 
     /// From now on everything goes to `stream`, beginning with what came already.

@@ -8,6 +8,7 @@
 mod event_stream;
 mod exchange;
 mod listen;
+mod patience;
 mod post;
 mod reply;
 mod session;
@@ -73,7 +74,7 @@ impl Gateway {
 
     /// Answers one request to the MCP endpoint. `landing` makes the page for a person who opened
     /// the URL in a browser; it goes out with the 401, whose status and challenge stay the same.
-    pub async fn handle(&self, request: Inbound, landing: impl FnOnce() -> Reply) -> Reply {
+    pub async fn handle(&self, request: Box<Inbound>, landing: impl FnOnce() -> Reply) -> Reply {
         let principal = match self
             .resource
             .authenticate(&request.headers, request.query())

@@ -9,22 +9,18 @@ use hyper::StatusCode;
 use super::event_stream::{Connection, EventStream};
 use super::exchange::{Exchange, First};
 use super::session::Session;
-use super::{Gateway, reply, session_id};
+use super::{Gateway, patience, reply, session_id};
 use crate::http::{Inbound, Reply, RequestBody};
 use crate::mcp::ErrorCode;
 use crate::mcp::{Kind, Message, ParseError, Version, error_for, parse_batch};
 use crate::resource::Principal;
 use crate::upstream::SendError;
 
-/// How long the answer may take and still go out as plain JSON. Longer, and the client sees a
-/// stream begin, so that neither it nor a proxy on the way believes the guard dead.
-const JSON_PATIENCE: Duration = Duration::from_millis(250);
-
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Gateway {
-    pub(super) async fn post(&self, mut request: Inbound, principal: &Principal) -> Reply {
+    pub(super) async fn post(&self, mut request: Box<Inbound>, principal: &Principal) -> Reply {
         if !reply::is_json(&request) {
             return reply::unsupported_media_type();
         }
@@ -108,8 +104,9 @@ fn pass(session: &Session, message: &Message) -> Reply {
 }
 
 /// The answer as plain JSON if it is the first thing to come, and soon; else a stream.
-async fn answer(session: &Session, exchange: &Exchange, principal: &Principal) -> Reply {
-    if let First::Answer(answer) = exchange.first(JSON_PATIENCE).await {
+async fn answer(session: &Session, exchange: &Arc<Exchange>, principal: &Principal) -> Reply {
+    patience::watch(exchange, exchange.begun_at());
+    if let First::Answer(answer) = exchange.first().await {
         return reply::json(answer.bytes().clone());
     }
     let stream = session.answer_stream(1);

@@ -146,7 +146,7 @@ impl Session {
     }
 
     fn send_request(&self, message: &Message, exchange: &Arc<Exchange>) -> Result<(), SendError> {
-        self.touch();
+        self.touch(exchange.begun_at());
         {
             let mut exchanges = lock(&self.exchanges);
             if exchanges.len() >= MAX_IN_FLIGHT {
@@ -163,7 +163,7 @@ impl Session {
 
     /// Passes on a notification or an answer of the client's.
     pub(super) fn pass(&self, message: &Message) -> Result<(), SendError> {
-        self.touch();
+        self.touch(Instant::now());
         let child = self.child()?;
         if let Kind::Response { .. } = message.kind() {
             return child.respond(message);
@@ -216,8 +216,8 @@ impl Session {
         lock(&self.last_used).elapsed()
     }
 
-    fn touch(&self) {
-        *lock(&self.last_used) = Instant::now();
+    fn touch(&self, now: Instant) {
+        *lock(&self.last_used) = now;
     }
 
     /// Gives up what has waited too long.

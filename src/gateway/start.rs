@@ -30,7 +30,9 @@ impl Gateway {
             Ok(exchange) => exchange,
             Err(error) => return reply::not_sent(message, &error),
         };
-        let First::Answer(answer) = exchange.first(self.settings.start_timeout).await else {
+        let patience = self.settings.start_timeout;
+        let Ok(First::Answer(answer)) = tokio::time::timeout(patience, exchange.first()).await
+        else {
             return reply::unavailable(message, "the server did not start in time");
         };
         if session.has_ended() {

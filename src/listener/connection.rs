@@ -134,13 +134,13 @@ async fn exchange<S: Service>(
     activity: Rc<Activity>,
 ) -> Result<Response<Watched>, Infallible> {
     activity.enter(Phase::Exchange);
-    let reply = isolated(server.service.call(request, peer)).await;
+    let call = pin!(server.service.call(request, peer));
+    let reply = isolated(call).await;
     Ok(reply.map(|body| Watched::new(body, activity)))
 }
 
 /// A panic costs its own request and connection, no more.
-async fn isolated(call: impl Future<Output = Reply>) -> Reply {
-    let mut call = pin!(call);
+async fn isolated(mut call: Pin<&mut impl Future<Output = Reply>>) -> Reply {
     poll_fn(|context| {
         // Whatever state it leaves behind goes with the future, which is not polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)));

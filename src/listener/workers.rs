@@ -25,6 +25,10 @@ use super::{Bound, Drain, Service, home};
 /// How long accepting rests when the process has run out of descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
 
+/// So many more connections at home, and a connection stays where it is: two workers get more done
+/// than one, even if they have to wake each other.
+const CROWD: usize = 64;
+
 /// The running workers.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
@@ -336,11 +340,14 @@ impl<S: Service> Worker<S> {
         });
     }
 
-    /// Serves the connection, or gives it to the worker where it is at home.
+    /// Serves the connection, or gives it to the worker where it is at home, unless that one has far
+    /// more to do already.
     async fn settle(&self, stream: Stream, mut place: Place, home: Option<ThreadId>) {
         let is_home = |desk: &&Arc<Desk>| home.is_some() && desk.thread.get().copied() == home;
         match self.desks.iter().find(is_home) {
-            Some(desk) if !Arc::ptr_eq(desk, &self.desk) => {
+            Some(desk)
+                if desk.load() < self.desk.load() + CROWD && !Arc::ptr_eq(desk, &self.desk) =>
+            {
                 place.move_to(desk);
                 hand_over(stream, place, true);
             }
