@@ -1,6 +1,6 @@
 //! Load: a fixed number of calls in flight over as many keep-alive connections, for a fixed
-//! time. Each call has an id of its own, and its answer must carry that id when the server
-//! is not the baseline, which cannot know it.
+//! time. Each call has an id of its own, and its answer must carry that id, unless all answers are
+//! said to be the same.
 
 use std::cell::Cell;
 use std::io::Read;
@@ -22,7 +22,13 @@ const FIRST_ID: u64 = 10_000_000;
 
 const MESSAGE: &str = "The quick brown fox jumps over the lazy dog, and then once more.";
 
-pub(crate) fn run(address: &str, in_flight: &str, milliseconds: &str) -> anyhow::Result<()> {
+pub(crate) fn run(
+    address: &str,
+    in_flight: &str,
+    milliseconds: &str,
+    answers: &str,
+) -> anyhow::Result<()> {
+    let own_id = answers == "own-id";
     let in_flight: usize = in_flight.parse().context("IN_FLIGHT")?;
     let time = Duration::from_millis(milliseconds.parse().context("MILLISECONDS")?).min(LONGEST);
     let mut head = String::new();
@@ -31,7 +37,7 @@ pub(crate) fn run(address: &str, in_flight: &str, milliseconds: &str) -> anyhow:
         .enable_all()
         .build()?;
     let mut nanoseconds =
-        LocalSet::new().block_on(&runtime, drive(address, head, in_flight, time))?;
+        LocalSet::new().block_on(&runtime, drive(address, head, in_flight, time, own_id))?;
     nanoseconds.sort_unstable();
     let calls = nanoseconds.len();
     let rank = |part: f64| {
@@ -53,6 +59,7 @@ async fn drive(
     head: String,
     in_flight: usize,
     time: Duration,
+    own_id: bool,
 ) -> anyhow::Result<Vec<u64>> {
     let head: &'static str = head.leak();
     let next_id: &'static Cell<u64> = Box::leak(Box::new(Cell::new(FIRST_ID)));
@@ -63,7 +70,7 @@ async fn drive(
     let deadline = Instant::now() + time;
     let mut callers = JoinSet::new();
     for connection in connections {
-        callers.spawn_local(call_until(deadline, connection, head, next_id));
+        callers.spawn_local(call_until(deadline, connection, head, next_id, own_id));
     }
     let mut nanoseconds = Vec::new();
     while let Some(taken) = callers.join_next().await {
@@ -77,13 +84,8 @@ async fn call_until(
     mut connection: Connection,
     head: &str,
     next_id: &Cell<u64>,
+    own_id: bool,
 ) -> anyhow::Result<Vec<u64>> {
-    let is_baseline = head.is_empty();
-    let head = if is_baseline {
-        "host: localhost\r\n"
-    } else {
-        head
-    };
     let mut request = call(head, FIRST_ID);
     let id_at = memmem::find(&request, FIRST_ID.to_string().as_bytes()).context("no id")?;
     let mut taken = Vec::new();
@@ -93,7 +95,7 @@ async fn call_until(
         old.copy_from_slice(id.as_bytes());
         let begin = Instant::now();
         let answer = connection.exchange(&request).await?;
-        let ours = is_baseline || memmem::find(answer.body, id.as_bytes()).is_some();
+        let ours = !own_id || memmem::find(answer.body, id.as_bytes()).is_some();
         if answer.status != 200 || !ours || memmem::find(answer.body, b"\"result\"").is_none() {
             bail!("{} {}", answer.head, String::from_utf8_lossy(answer.body));
         }

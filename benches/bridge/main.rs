@@ -14,7 +14,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: bridge fast-child
        bridge baseline PORT WORKERS
-       bridge load ADDRESS IN_FLIGHT MILLISECONDS < request-head
+       bridge load ADDRESS IN_FLIGHT MILLISECONDS own-id|one-for-all < request-head
        bridge streams ADDRESS HOW_MANY < request-head
        bridge start ADDRESS TIMES -- COMMAND...";
 
@@ -24,7 +24,9 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["fast-child"] => fast_child::run(),
         ["baseline", port, workers] => baseline::run(port, workers),
-        ["load", address, in_flight, milliseconds] => load::run(address, in_flight, milliseconds),
+        ["load", address, in_flight, milliseconds, answers] => {
+            load::run(address, in_flight, milliseconds, answers)
+        }
         ["streams", address, how_many] => streams::run(address, how_many),
         ["start", address, times, "--", command @ ..] => start::run(address, times, command),
         // `cargo bench` calls every benchmark like this; the script is what measures.
