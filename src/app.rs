@@ -229,8 +229,11 @@ async fn end_revoked_streams(
     loop {
         match revocations.recv().await {
             Ok(grant) => gateway.grant_revoked(&grant),
-            // Which ones were missed is not known; their streams end with their tokens.
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "revocations were missed"),
+            // Which ones is not known. Every client has to come back with its token.
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "revocations were missed");
+                gateway.end_listening();
+            }
             Err(RecvError::Closed) => return,
         }
     }

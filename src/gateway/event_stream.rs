@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
-use super::sessions::StreamPermit;
+use super::places::Place;
 use crate::crypto::random;
 use crate::grant::GrantId;
 use crate::mcp::sse;
@@ -157,7 +157,7 @@ impl EventStream {
         Some(Events {
             stream: Arc::clone(self),
             connection: inner.connection,
-            _permit: connection.permit,
+            _place: connection.place,
             expires: connection.expires,
             timer: Box::pin(tokio::time::sleep_until(first_wake(connection.expires))),
         })
@@ -252,14 +252,14 @@ pub(super) struct Connection {
     pub(super) expires: Option<Instant>,
     pub(super) resume_after: Option<u64>,
     pub(super) priming: bool,
-    pub(super) permit: Option<StreamPermit>,
+    pub(super) place: Option<Place>,
 }
 
 /// The body of a reply: the events of a stream, as they come.
 pub(super) struct Events {
     stream: Arc<EventStream>,
     connection: u64,
-    _permit: Option<StreamPermit>,
+    _place: Option<Place>,
     expires: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }

@@ -24,10 +24,10 @@ impl Gateway {
             Ok(session) => session,
             Err(reply) => return reply,
         };
-        let Some(permit) = self
-            .sessions
-            .stream_permit(principal, self.settings.max_streams_per_user)
-        else {
+        let Some(place) = self.streams.take(
+            &principal.identity.subject,
+            self.settings.max_streams_per_user,
+        ) else {
             return reply::too_many_streams();
         };
         let Some((stream, resume_after)) = wanted_stream(request, &session) else {
@@ -38,7 +38,7 @@ impl Gateway {
             expires: Some(Instant::now() + self.remaining(principal)),
             resume_after,
             priming: session.version().is_some_and(Version::has_priming),
-            permit: Some(permit),
+            place: Some(place),
         };
         stream.connect(connection).map_or_else(
             || reply::bad_request("the Last-Event-ID is not one of this session"),

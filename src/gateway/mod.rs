@@ -7,8 +7,10 @@
 
 mod event_stream;
 mod exchange;
+mod expiry;
 mod listen;
 mod patience;
+mod places;
 mod post;
 mod reply;
 mod session;
@@ -29,6 +31,7 @@ use crate::http::{Inbound, Reply};
 use crate::resource::{Principal, ProtectedResource};
 use crate::upstream::{Children, Settings as UpstreamSettings};
 
+use places::Places;
 use session::Session;
 use sessions::Sessions;
 
@@ -52,6 +55,8 @@ pub struct Gateway {
     resource: Arc<ProtectedResource>,
     children: Arc<Children<Session>>,
     sessions: Sessions,
+    /// Listening streams.
+    streams: Places,
     clock: Clock,
 }
 
@@ -68,6 +73,7 @@ impl Gateway {
             resource,
             children: Children::new(upstream),
             sessions: Sessions::new(keyring),
+            streams: Places::default(),
             clock,
         })
     }

@@ -146,7 +146,7 @@ fn connect(session: &Session, stream: &Arc<EventStream>, principal: &Principal) 
         expires: None,
         resume_after: None,
         priming: session.version().is_some_and(Version::has_priming),
-        permit: None,
+        place: None,
     };
     stream
         .connect(connection)

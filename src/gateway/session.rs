@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::event_stream::EventStream;
 use super::exchange::Exchange;
+use super::places::Place;
 use crate::grant::{ClientId, GrantId};
 use crate::identity::Subject;
 use crate::mcp::{ErrorCode, Kind, Message, RawId, Version, error_for};
@@ -22,16 +23,6 @@ use crate::upstream::{Attachment, Client, Delivery, ExchangeId, SendError, Sessi
 
 /// Requests that one session may have in flight.
 const MAX_IN_FLIGHT: usize = 1024;
-
-/// How long a request of the server's waits for a stream to the client.
-const QUESTION_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long the server may still answer a request that its client has cancelled.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long, and how much of, a finished answer waits for a client that lost its connection.
-const RESUME_PATIENCE: Duration = Duration::from_mins(5);
-const RESUME_BYTES: usize = 8 << 20;
 
 /// Whose session it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,20 +45,21 @@ pub(super) struct Session {
     id: String,
     key: SessionKey,
     owner: Owner,
-    child: ArcSwapOption<Attachment<Self>>,
+    pub(super) child: ArcSwapOption<Attachment<Self>>,
     version: OnceLock<Version>,
     next_exchange: AtomicU64,
-    exchanges: Mutex<BTreeMap<ExchangeId, Arc<Exchange>>>,
-    listening: Arc<EventStream>,
-    answering: Mutex<Vec<Arc<EventStream>>>,
+    pub(super) exchanges: Mutex<BTreeMap<ExchangeId, Arc<Exchange>>>,
+    pub(super) listening: Arc<EventStream>,
+    pub(super) answering: Mutex<Vec<Arc<EventStream>>>,
     /// Requests of the server's that no stream could take, and since when.
-    unheard: Mutex<Vec<(RawId, Instant)>>,
+    pub(super) unheard: Mutex<Vec<(RawId, Instant)>>,
     last_used: Mutex<Instant>,
     ended: AtomicBool,
+    _place: Place,
 }
 
 impl Session {
-    pub(super) fn new(id: String, key: SessionKey, owner: Owner) -> Self {
+    pub(super) fn new(id: String, key: SessionKey, owner: Owner, place: Place) -> Self {
         Self {
             id,
             key,
@@ -81,6 +73,7 @@ impl Session {
             unheard: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
             ended: AtomicBool::new(false),
+            _place: place,
         }
     }
 
@@ -220,79 +213,6 @@ impl Session {
         *lock(&self.last_used) = now;
     }
 
-    /// Gives up what has waited too long.
-    pub(super) fn expire(&self, request_timeout: Duration) {
-        for exchange in self.overdue(request_timeout) {
-            self.give_up(&exchange);
-        }
-        self.refuse_unheard();
-        self.forget_finished();
-    }
-
-    fn overdue(&self, request_timeout: Duration) -> Vec<Arc<Exchange>> {
-        let is_overdue = |exchange: &&Arc<Exchange>| {
-            exchange.silent_for() > request_timeout
-                || exchange
-                    .cancelled_for()
-                    .is_some_and(|ago| ago > CANCEL_PATIENCE)
-        };
-        lock(&self.exchanges)
-            .values()
-            .filter(is_overdue)
-            .cloned()
-            .collect()
-    }
-
-    /// Tells the child that nobody waits any more, and the client, unless it was the one to cancel,
-    /// that nothing will come.
-    pub(super) fn give_up(&self, exchange: &Exchange) {
-        if lock(&self.exchanges).remove(&exchange.id()).is_none() {
-            return;
-        }
-        if let Some(child) = self.child.load_full() {
-            child.cancel(exchange.id(), "the request timed out");
-        }
-        if exchange.cancelled_for().is_some() {
-            exchange.abandon();
-        } else {
-            fail(exchange, "the server did not answer in time");
-        }
-    }
-
-    fn refuse_unheard(&self) {
-        if self.listening.is_connected() {
-            lock(&self.unheard).clear();
-            return;
-        }
-        let Some(child) = self.child.load_full() else {
-            return;
-        };
-        lock(&self.unheard).retain(|(id, since)| {
-            let waits = since.elapsed() < QUESTION_PATIENCE;
-            if !waits {
-                child.refuse(id, "the client has no stream open to be asked on");
-            }
-            waits
-        });
-    }
-
-    /// Streams whose client got everything, did not come back in time, or left too much behind.
-    fn forget_finished(&self) {
-        let mut budget = RESUME_BYTES;
-        let mut answering = lock(&self.answering);
-        let mut newest_first: Vec<_> = answering.drain(..).rev().collect();
-        newest_first.retain(|stream| {
-            let Some(left_for) = stream.left_for() else {
-                return true;
-            };
-            let held = stream.held_bytes();
-            let keep = left_for < RESUME_PATIENCE && held <= budget;
-            budget = budget.saturating_sub(held);
-            keep
-        });
-        answering.extend(newest_first.into_iter().rev());
-    }
-
     /// Cuts the streams that `grant` opened.
     pub(super) fn grant_revoked(&self, grant: &GrantId) {
         self.listening.disconnect_grant(grant);
@@ -393,7 +313,7 @@ impl Client for Session {
 }
 
 /// Answers an exchange with an error of the guard's own.
-fn fail(exchange: &Exchange, why: &str) {
+pub(super) fn fail(exchange: &Exchange, why: &str) {
     let answer = error_for(exchange.request(), ErrorCode::InternalError, why);
     match Message::parse(answer) {
         Ok(answer) => exchange.answer(answer),
@@ -401,6 +321,6 @@ fn fail(exchange: &Exchange, why: &str) {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,17 +1,21 @@
 //! All sessions of one endpoint.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ThreadId;
 use std::time::Duration;
 
 use dashmap::DashMap;
 
+use super::places::Places;
 use super::session::{Owner, Session};
 use super::session_id;
 use crate::crypto::Keyring;
 use crate::resource::Principal;
 use crate::upstream::SessionKey;
+
+/// Sessions of one subject. Under session isolation the limits on children come first.
+const MAX_PER_USER: usize = 4096;
 
 /// How long a session must have been left alone before it may make room for a new one of the same
 /// user. Clients that open a session per conversation and never end one would otherwise lock
@@ -23,7 +27,7 @@ pub(super) struct Sessions {
     keyring: Keyring,
     by_id: DashMap<String, Arc<Session>>,
     next_key: AtomicU64,
-    streams: DashMap<String, Arc<AtomicUsize>>,
+    places: Places,
 }
 
 impl Sessions {
@@ -32,15 +36,17 @@ impl Sessions {
             keyring,
             by_id: DashMap::new(),
             next_key: AtomicU64::new(1),
-            streams: DashMap::new(),
+            places: Places::default(),
         }
     }
 
-    /// A new session for `principal`, not yet to be found.
-    pub(super) fn mint(&self, principal: &Principal) -> Arc<Session> {
+    /// A new session for `principal`, not yet to be found; `None` if its subject has too many.
+    pub(super) fn mint(&self, principal: &Principal) -> Option<Arc<Session>> {
+        let subject = &principal.identity.subject;
+        let place = self.places.take(subject, MAX_PER_USER)?;
         let id = session_id::mint(&self.keyring, principal);
         let key = SessionKey(self.next_key.fetch_add(1, Ordering::Relaxed));
-        Arc::new(Session::new(id, key, Owner::of(principal)))
+        Some(Arc::new(Session::new(id, key, Owner::of(principal), place)))
     }
 
     /// From now on requests find the session.
@@ -87,30 +93,5 @@ impl Sessions {
             .max_by_key(|session| session.idle_for())?;
         self.remove(&spare);
         Some(spare)
-    }
-
-    /// A place among the listening streams of `principal`'s subject, if fewer than `limit` are
-    /// taken.
-    pub(super) fn stream_permit(
-        &self,
-        principal: &Principal,
-        limit: usize,
-    ) -> Option<StreamPermit> {
-        let subject = principal.identity.subject.as_str();
-        let open = self.streams.entry(subject.to_owned()).or_default().clone();
-        open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-            (open < limit).then_some(open + 1)
-        })
-        .ok()?;
-        Some(StreamPermit(open))
-    }
-}
-
-/// A place among a subject's listening streams; dropping it frees the place.
-pub(super) struct StreamPermit(Arc<AtomicUsize>);
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

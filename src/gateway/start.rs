@@ -13,12 +13,17 @@ use crate::mcp::{Kind, Message, Version};
 use crate::resource::Principal;
 use crate::upstream::{Caller, JoinError};
 
+/// What the clients of a session that made room are told.
+const REPLACED: &str = "a newer session of the same user took its place";
+
 impl Gateway {
     /// Opens a session. A session id that came with the request is not looked at: clients send
     /// stale ones (VS Code, Claude), and an id of the client's choosing never becomes a session
     ///
     pub(super) async fn initialize(&self, message: &Message, principal: &Principal) -> Reply {
-        let session = self.sessions.mint(principal);
+        let Some(session) = self.mint(principal) else {
+            return reply::unavailable(message, "this user has too many sessions open");
+        };
         // Until the answer is here, a client that goes away takes the session with it.
         let starting = Starting(&session);
         let child = match self.join(principal, &session).await {
@@ -49,6 +54,16 @@ impl Gateway {
         self.open(session, answer.bytes().clone(), version)
     }
 
+    /// If need be in the place of a session that nobody would miss.
+    fn mint(&self, principal: &Principal) -> Option<Arc<Session>> {
+        self.sessions.mint(principal).or_else(|| {
+            let spare = self.sessions.spare(principal)?;
+            spare.close(REPLACED);
+            drop(spare);
+            self.sessions.mint(principal)
+        })
+    }
+
     async fn join(
         &self,
         principal: &Principal,
@@ -67,7 +82,7 @@ impl Gateway {
         let Some(spare) = self.sessions.spare(principal) else {
             return Err(refused);
         };
-        spare.close("a newer session of the same user took its place");
+        spare.close(REPLACED);
         self.children.join(&caller, Arc::clone(session)).await
     }
 
