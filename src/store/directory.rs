@@ -26,15 +26,7 @@ impl DataDirectory {
         if !fs::exists(path).map_err(trouble)? {
             create(path).map_err(trouble)?;
         }
-        let path = path.canonicalize().map_err(trouble)?;
-        let metadata = fs::metadata(&path).map_err(trouble)?;
-        if !metadata.is_dir() {
-            return Err(OpenError::new(format!(
-                "{} is not a directory",
-                path.display()
-            )));
-        }
-        require_private(&path, &metadata)?;
+        let path = private_directory(path)?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }
@@ -55,6 +47,29 @@ impl DataDirectory {
             _ => open_private(&path, OFlags::empty()).map(drop),
         }
     }
+}
+
+/// Refuses what [`DataDirectory::claim`] would, but for the lock of another guard.
+pub(super) fn examine(path: &Path) -> Result<(), OpenError> {
+    match fs::exists(path) {
+        Ok(false) => Ok(()),
+        _ => private_directory(path).map(drop),
+    }
+}
+
+/// The directory's path, free of symbolic links.
+fn private_directory(path: &Path) -> Result<PathBuf, OpenError> {
+    let trouble = |error| OpenError::io("cannot use the data directory", path, &error);
+    let path = path.canonicalize().map_err(trouble)?;
+    let metadata = fs::metadata(&path).map_err(trouble)?;
+    if !metadata.is_dir() {
+        return Err(OpenError::new(format!(
+            "{} is not a directory",
+            path.display()
+        )));
+    }
+    require_private(&path, &metadata)?;
+    Ok(path)
 }
 
 fn create(path: &Path) -> io::Result<()> {
@@ -165,6 +180,19 @@ mod tests {
         assert_eq!(error.hint.unwrap(), format!("chmod go-rwx '{path}'"));
         fs::set_permissions(room.path(), Permissions::from_mode(0o700)).unwrap();
         assert!(DataDirectory::claim(room.path()).is_ok());
+    }
+
+    #[test]
+    fn a141_to_examine_refuses_the_same_and_creates_nothing() {
+        let room = private_room();
+        let path = room.path().join("state");
+        assert!(examine(&path).is_ok() && !path.exists());
+        drop(DataDirectory::claim(&path).unwrap());
+        let held = DataDirectory::claim(&path).unwrap();
+        assert!(examine(&path).is_ok());
+        drop(held);
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        assert!(examine(&path).unwrap_err().hint.is_some());
     }
 
     #[test]
