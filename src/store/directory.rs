@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::OpenError;
+use crate::crypto::random;
 
 /// A directory that nobody else may enter, held by an exclusive lock. The lock is the kernel's: it
 /// goes with the process, however that ends, so there are no stale ones.
@@ -37,6 +38,32 @@ impl DataDirectory {
         let path = self.path.join(name);
         open_private(&path, OFlags::CREATE)?;
         Ok(path)
+    }
+
+    /// Whether nothing lies at `name`.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        let found = self.path.join(name).symlink_metadata();
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Has `make` write a file of ours (0600), which appears at `name` complete or not at all. That
+    /// it appeared is on the disk as soon as the directory is next synced.
+    pub(super) fn place(
+        &self,
+        name: &str,
+        make: impl FnOnce(&Path) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        // A name nobody can foresee.
+        let beside = self.path.join(format!("{name}.{}.new", random::id()));
+        let trouble = |error| OpenError::io("cannot write", &beside, &error);
+        let file = open_private(&beside, OFlags::CREATE)?;
+        let placed = make(&beside)
+            .and_then(|()| file.sync_all().map_err(trouble))
+            .and_then(|()| fs::rename(&beside, self.path.join(name)).map_err(trouble));
+        if placed.is_err() {
+            let _ = fs::remove_file(&beside);
+        }
+        placed
     }
 
     /// Refuses what lies at `name` unless it is a private file of ours, or nothing.
