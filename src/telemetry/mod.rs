@@ -162,9 +162,9 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     tracing::error!(
         message = "panicked",
-        reason = ?panic.payload_as_str().unwrap_or_default(),
-        place = ?panic.location().map(ToString::to_string),
-        thread = ?thread.name(),
+        reason = panic.payload_as_str().unwrap_or_default(),
+        place = panic.location().map(tracing::field::display),
+        thread = thread.name(),
     );
 }
 
