@@ -81,6 +81,15 @@ pub fn run(config: &Config, ready: impl FnOnce(&Config)) -> Result<(), Error> {
     })
 }
 
+/// Refuses a data directory that a start would refuse for what it is or whose, as far as can be told
+/// without changing anything; a guard that uses it is no reason.
+pub fn check(config: &Config) -> Result<(), Error> {
+    match &config.store {
+        StoreSettings::Memory => Ok(()),
+        StoreSettings::Sqlite(directory) => Ok(Store::examine(directory)?),
+    }
+}
+
 impl Guard {
     /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
     pub fn start(config: &Config, clock: Clock) -> Result<Self, Error> {

@@ -1,4 +1,4 @@
-//! mcp-guard puts one MCP server, a command or a URL, safely on the internet.
+//! mcp-guard puts one MCP server, given as the command that starts it, safely on the internet.
 //!
 //! One process, four roles: the front door ([`listener`]), the OAuth 2.1 authorization server
 //! ([`oauth`], [`identity`], [`pages`]), the protected resource ([`resource`]) and the gateway that

@@ -1,8 +1,8 @@
 //! Which part answers which path. Public paths are a fixed table, matched whole; everything else
 //! does not exist (design rule D-22).
 //!
-//! The order of checks is the same for every request: canonical form, Host, path, method, Origin,
-//! and only then the part that answers.
+//! The order of checks is the same for every request: canonical form, path, Host, Origin, preflight,
+//! method, and only then the part that answers.
 
 mod cors;
 

@@ -1,8 +1,9 @@
-//! `check`: what the configuration comes to, and whether the guard would start with it.
+//! `check`: what the configuration comes to, and whether the guard would refuse it.
 
 use std::process::ExitCode;
 
-use super::{refused, say, warn};
+use super::{not_started, refused, say, warn};
+use crate::app;
 use crate::config::{self, Config, RawConfig};
 
 pub(super) fn run(raw: &RawConfig) -> ExitCode {
@@ -11,7 +12,10 @@ pub(super) fn run(raw: &RawConfig) -> ExitCode {
     match config {
         Ok(config) => {
             warn(&config.warnings);
-            ExitCode::SUCCESS
+            match app::check(&config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => not_started(&error),
+            }
         }
         Err(error) => refused(&error),
     }

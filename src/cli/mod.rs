@@ -14,6 +14,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use crate::app;
 use crate::config::{self, ConfigError, Invocation, Surroundings};
 
 /// The guard, or what it does, failed while running.
@@ -50,6 +51,28 @@ fn print(text: &clap::builder::StyledStr) -> ExitCode {
 fn refused(error: &ConfigError) -> ExitCode {
     complain(error, &[], error.hint_text());
     ExitCode::from(error.exit_code())
+}
+
+/// Says why the guard did not start. A data directory that is open to others or in use, or a damaged
+/// keyring, is a matter of configuration: to start again does not mend it.
+fn not_started(error: &app::Error) -> ExitCode {
+    let (code, hint) = match error {
+        app::Error::Store(open) => (REFUSED, open.hint.clone()),
+        app::Error::Bind(_) => (REFUSED, None),
+        app::Error::Keyring(keyring) => match keyring.hint() {
+            None => (FAILED, None),
+            hint => (REFUSED, hint),
+        },
+        app::Error::Runtime(_) => (FAILED, None),
+    };
+    let mut causes = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    complain(error, &causes, hint.as_deref());
+    ExitCode::from(code)
 }
 
 /// To standard output. That nobody listens (`| head`) is not ours to report, and no reason to stop.

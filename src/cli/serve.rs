@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use super::{FAILED, REFUSED, banner, complain, refused, say, warn};
+use super::{FAILED, banner, complain, not_started, refused, say, warn};
 use crate::config::{Config, RawConfig};
 use crate::{app, telemetry};
 
@@ -32,7 +32,7 @@ pub(super) fn run(raw: &RawConfig) -> ExitCode {
     drop(log);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => not_started(&error),
     }
 }
 
@@ -47,22 +47,4 @@ fn announce(config: &Config) {
         mcp_url = %config.mcp_url(),
         "ready"
     );
-}
-
-/// What is a matter of configuration, as a data directory that is open to others or in use, and what
-/// failed.
-fn failed(error: &app::Error) -> ExitCode {
-    let (code, hint) = match error {
-        app::Error::Store(open) => (REFUSED, open.hint.as_deref()),
-        app::Error::Bind(_) => (REFUSED, None),
-        app::Error::Keyring(_) | app::Error::Runtime(_) => (FAILED, None),
-    };
-    let mut causes = Vec::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        causes.push(error.to_string());
-        cause = error.source();
-    }
-    complain(error, &causes, hint);
-    ExitCode::from(code)
 }

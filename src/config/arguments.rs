@@ -22,8 +22,8 @@ mcp-guard --external-url URL [OPTIONS] -- COMMAND [ARG...]
 
 const AFTER_HELP: &str = "\
 Every option has a variable, MCP_GUARD_<NAME IN UPPER_SNAKE>, and a key of its name in the TOML \
-file of --config. A flag beats a variable, a variable beats the file. Secrets are also found in \
-systemd's credentials directory under their name. Lists are comma-separated or repeated.
+file of --config. A flag beats a variable, a variable beats systemd's credentials directory \
+(secrets only, under their name), and that beats the file. Lists are comma-separated or repeated.
 
 First try, with nothing else installed but Node.js:
   mcp-guard --external-url http://localhost:8080 --password '...' \\
@@ -81,7 +81,7 @@ fn command() -> Command {
         .disable_help_subcommand(true)
         .subcommand(
             with_options(Command::new("check"))
-                .about("Print what the configuration comes to, and whether it would start"),
+                .about("Print what the configuration comes to, and whether it would be refused"),
         )
         .subcommand(
             Command::new("hash-password")

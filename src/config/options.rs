@@ -173,7 +173,7 @@ const LISTENING: &[Opt] = &[
     opt(
         "trusted-proxies",
         Kind::List("CIDR"),
-        "Addresses whose X-Forwarded-* and Forwarded headers are believed",
+        "Proxies whose X-Forwarded-For, or for= in Forwarded, tells the client's address, and no more",
     ),
     opt(
         "allowed-origins",

@@ -204,12 +204,7 @@ impl RawConfig {
                 "give the path of a text file that the guard's user may read",
             )
         })?;
-        if file.open_to_others {
-            self.warn(format!(
-                "{}: other users of this machine may read it; `chmod 600` it",
-                path.display()
-            ));
-        }
+        self.warnings.extend(file.warning(path));
         let text = file.text.strip_suffix('\n').unwrap_or(&file.text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {

@@ -18,6 +18,9 @@ use crate::telemetry;
 /// Where the guarded MCP endpoint stands under the external URL.
 const MCP_PATH: &str = "/mcp";
 
+const REGISTRATION_OFF: &str = "--registration is `off`: no new client can register; those that \
+                                are registered already go on";
+
 impl Config {
     /// Judges everything that was asked for. Reads the users file, and looks for the wrapped
     /// server's program; changes nothing.
@@ -30,6 +33,15 @@ impl Config {
         let trusted_proxies = raw.list("trusted-proxies", value::network)?;
         let mut warnings = raw.warnings().to_vec();
         let proxied = !trusted_proxies.is_empty();
+        warnings.extend(sign_in::warning(raw));
+        let oauth = oauth_settings(
+            raw,
+            &external_url,
+            server_name::server_name(&upstream.command),
+        )?;
+        if matches!(oauth.registration, RegistrationPolicy::Off) {
+            warnings.push(REGISTRATION_OFF.to_owned());
+        }
         warnings.extend(listening::warnings(&external_url, &listening, proxied));
         Ok(Self {
             limits: limits(raw)?,
@@ -38,11 +50,7 @@ impl Config {
             allowed_origins: raw.list("allowed-origins", value::origin)?,
             users,
             lifetimes: lifetimes(raw)?,
-            oauth: oauth_settings(
-                raw,
-                &external_url,
-                server_name::server_name(&upstream.command),
-            )?,
+            oauth,
             upstream,
             http_streaming_only: raw.is_on("http-streaming-only")?,
             store: store(raw, &external_url)?,
@@ -339,6 +347,15 @@ mod tests {
         for grace in ["0", "0s", "600s", "10m"] {
             assert!(resolve(&[("refresh-grace", grace)]).is_ok(), "{grace}");
         }
+    }
+
+    #[test]
+    fn registration_that_is_off_is_worth_a_warning() {
+        let warned = |policy| {
+            let warnings = resolve(&[("registration", policy)]).unwrap().warnings;
+            warnings.iter().any(|text| text.contains("no new client"))
+        };
+        assert!(warned("off") && !warned("open"));
     }
 
     #[test]

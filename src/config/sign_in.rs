@@ -4,7 +4,8 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 
-use super::{ConfigError, RawConfig};
+use super::surroundings::FileText;
+use super::{ConfigError, RawConfig, Setting};
 use crate::http::ExternalUrl;
 use crate::identity::local::{self, LocalUser, OWNER, PasswordSecret};
 
@@ -82,21 +83,32 @@ fn password_hash(raw: &RawConfig) -> Result<Option<PasswordSecret>, ConfigError>
     Ok(Some(PasswordSecret::Hash(hash.to_owned())))
 }
 
+/// Hashes are for guessing at, by whoever can read them.
+pub(super) fn warning(raw: &RawConfig) -> Option<String> {
+    let setting = raw.setting("users-file")?;
+    read(raw, setting).ok()?.warning(Path::new(setting.text()))
+}
+
 fn from_file(raw: &RawConfig) -> Result<Vec<LocalUser>, ConfigError> {
     let Some(setting) = raw.setting("users-file") else {
         return Ok(Vec::new());
     };
     let path = Path::new(setting.text());
-    let file = raw.surroundings().read(path).map_err(|error| {
-        setting.refuse(
-            format_args!("cannot be read from {}: {error}", path.display()),
-            "give the path of a text file with `name:hash` lines",
-        )
-    })?;
+    let file = read(raw, setting)?;
     local::parse_users_file(&file.text).map_err(|error| {
         setting.refuse(
             format_args!("has a fault: {}: {error}", path.display()),
             "write one `name:hash` a line; `mcp-guard hash-password` makes the hash",
+        )
+    })
+}
+
+fn read(raw: &RawConfig, setting: &Setting) -> Result<FileText, ConfigError> {
+    let path = Path::new(setting.text());
+    raw.surroundings().read(path).map_err(|error| {
+        setting.refuse(
+            format_args!("cannot be read from {}: {error}", path.display()),
+            "give the path of a text file with `name:hash` lines",
         )
     })
 }
@@ -178,6 +190,21 @@ mod tests {
                 assert!(sign_in(url, &["--password", weak]).is_ok(), "{url}");
             }
         }
+    }
+
+    #[test]
+    fn a162_a_users_file_that_others_may_read_is_worth_a_warning() {
+        let files = [("users", "alice:x"), ("users.open", "alice:x")];
+        let warned = |path: &str| {
+            let arguments = ["--users-file", path].into_iter().map(Into::into);
+            let invocation = from_args(arguments, Surroundings::fake(&[], &files));
+            let Ok(Invocation::Serve(raw)) = invocation else {
+                panic!("not to serve");
+            };
+            warning(&raw)
+        };
+        assert_eq!(warned("users"), None);
+        assert!(warned("users.open").unwrap().contains("`chmod 600`"));
     }
 
     #[test]

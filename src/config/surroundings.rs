@@ -21,6 +21,18 @@ pub struct FileText {
     pub open_to_others: bool,
 }
 
+impl FileText {
+    /// What to say of a file with secrets that others may read.
+    pub(super) fn warning(&self, path: &Path) -> Option<String> {
+        self.open_to_others.then(|| {
+            format!(
+                "{}: other users of this machine may read it; `chmod 600` it",
+                path.display()
+            )
+        })
+    }
+}
+
 type Reader = dyn Fn(&Path) -> io::Result<FileText> + Send + Sync;
 
 /// The environment variables, and how to read a file. Cheap enough to clone at the start.

@@ -48,6 +48,24 @@ pub enum KeyringError {
     Exposed { path: PathBuf, what: &'static str },
 }
 
+impl KeyringError {
+    /// What the operator can do; `None` where it is the system that failed.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Io { .. } => None,
+            Self::Damaged { path, .. } => Some(format!(
+                "restore {} from a backup; or move it away, and everybody will have to sign in again",
+                path.display()
+            )),
+            Self::Exposed { path, .. } => Some(format!(
+                "make it a file of the guard's user alone: chmod 600 '{0}'; if others may have read \
+                 or planted it, move it away, and everybody will have to sign in again",
+                path.display()
+            )),
+        }
+    }
+}
+
 /// Cheap to clone; clones share the keys.
 #[derive(Clone)]
 pub struct Keyring {

@@ -1,8 +1,10 @@
-//! Unpredictable bytes from the operating system's generator.
+//! Unpredictable bytes from the operating system's generator: from the kernel itself, for the
+//! crypto library first gathers entropy of its own, some 30 ms on each thread that asks.
 
-use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustix::io::retry_on_intr;
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::give_up;
 
@@ -11,10 +13,11 @@ use super::give_up;
 /// Ends the process where the operating system has no randomness to give: there is no honest way
 /// to go on, and a panic would be caught as one request's trouble.
 pub fn bytes<const N: usize>() -> [u8; N] {
+    const { assert!(N <= 256, "getrandom(2) gives up to 256 bytes in one piece") };
     let mut bytes = [0; N];
-    match rand::fill(&mut bytes) {
-        Ok(()) => bytes,
-        Err(_) => give_up("random bytes"),
+    match retry_on_intr(|| getrandom(bytes.as_mut_slice(), GetRandomFlags::empty())) {
+        Ok(length) if length == N => bytes,
+        _ => give_up("random bytes"),
     }
 }
 

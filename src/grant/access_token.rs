@@ -72,7 +72,7 @@ impl Grants {
             // A full disk must not stop requests that need no writing. The next sight of the
             // token tries again.
             Err(error) => {
-                tracing::warn!(grant = %grant.0, error = ?error, "a token's first use was not noted");
+                tracing::warn!(grant = %grant.0, %error, "a token's first use was not noted");
                 Some(record)
             }
         }

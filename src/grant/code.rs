@@ -84,8 +84,8 @@ impl Grants {
     ) -> Result<GrantError, GrantError> {
         let age = self.clock.now().since(grant.created_at);
         if grant.revoked_at.is_none() && age > DOUBLE_SEND {
-            tracing::warn!(event = "code_replay", grant = %code.grant.0, client = ?grant.client.0,
-                subject = ?grant.identity.subject.as_str(), "a code was redeemed twice");
+            tracing::warn!(event = "code_replay", grant = %code.grant.0, client = grant.client.0.as_str(),
+                subject = grant.identity.subject.as_str(), "a code was redeemed twice");
             self.revoke(&code.grant).await?;
         }
         Ok(SPENT)
@@ -105,8 +105,8 @@ impl Grants {
             self.discard_access(minted.generation.access).await;
             return Err(SPENT);
         }
-        tracing::info!(event = "token_issued", grant = %grant.0, client = ?record.client.0,
-            subject = ?record.identity.subject.as_str(), "a code was redeemed");
+        tracing::info!(event = "token_issued", grant = %grant.0, client = record.client.0.as_str(),
+            subject = record.identity.subject.as_str(), "a code was redeemed");
         Ok(minted.into_pair(now))
     }
 
@@ -136,7 +136,7 @@ impl CodeRecord {
         let approval = &self.approval;
         if approval.client != *presented.client {
             tracing::warn!(event = "code_of_another_client", grant = %self.grant.0,
-                client = ?presented.client.0, owner = ?approval.client.0, "a code was refused");
+                client = presented.client.0.as_str(), owner = approval.client.0.as_str(), "a code was refused");
             return Err(GrantError::Invalid("the code was issued to another client"));
         }
         if presented

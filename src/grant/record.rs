@@ -165,7 +165,7 @@ impl Grants {
     /// changed already, so a failure here costs nothing but a dead row.
     pub(super) async fn discard_access(&self, hash: TokenHash) {
         if let Err(error) = self.store.delete(&access_key(hash)).await {
-            tracing::warn!(token = %hash.short(), error = ?error, "a dead access token was not removed");
+            tracing::warn!(token = %hash.short(), %error, "a dead access token was not removed");
         }
     }
 }

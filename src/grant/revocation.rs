@@ -13,6 +13,7 @@ use super::record::{access_key, client_prefix, encode, grant_key};
 use super::refresh_token::RefreshToken;
 use super::{ClientId, GrantId, Grants};
 use crate::crypto::TokenHash;
+use crate::identity::Subject;
 use crate::store::StoreError;
 
 /// How many grants a page of the index brings.
@@ -49,7 +50,7 @@ impl Grants {
         }
         self.store.delete(&access_key(hash)).await?;
         tracing::info!(event = "access_token_revoked", grant = %access.grant.0,
-            token = %hash.short(), client = ?client.0, "an access token was revoked");
+            token = %hash.short(), client = client.0.as_str(), "an access token was revoked");
         self.revocations.announce(&access.grant);
         Ok(())
     }
@@ -57,6 +58,20 @@ impl Grants {
     async fn belongs(&self, grant: &GrantId, client: &ClientId) -> Result<bool, StoreError> {
         let found = self.load(grant).await?;
         Ok(found.is_some_and(|found| found.record.client == *client))
+    }
+
+    /// The grant that a refresh token is of, and whose that is. `None` unless the token was once
+    /// ours and the grant lives.
+    pub async fn holder(
+        &self,
+        refresh_token: &str,
+    ) -> Result<Option<(GrantId, Subject)>, StoreError> {
+        let Some(token) = RefreshToken::parse(&self.keyring, refresh_token) else {
+            return Ok(None);
+        };
+        let found = self.load(&token.grant).await?;
+        let live = found.filter(|found| found.record.is_live(self.clock.now()));
+        Ok(live.map(|found| (token.grant, found.record.identity.subject)))
     }
 
     /// Ends a grant and all that belongs to it. When this returns, no lookup in this process finds
@@ -78,8 +93,8 @@ impl Grants {
         self.revocations.announce(grant);
         self.forget_index(&record.client, grant).await;
         if first {
-            tracing::info!(event = "grant_revoked", grant = %grant.0, client = ?record.client.0,
-                subject = ?record.identity.subject.as_str(), "a grant was revoked");
+            tracing::info!(event = "grant_revoked", grant = %grant.0, client = record.client.0.as_str(),
+                subject = record.identity.subject.as_str(), "a grant was revoked");
         }
         Ok(())
     }
@@ -88,7 +103,7 @@ impl Grants {
     async fn forget_index(&self, client: &ClientId, grant: &GrantId) {
         let key = format!("{}{}", client_prefix(client), grant.0);
         if let Err(error) = self.store.delete(&key).await {
-            tracing::warn!(grant = %grant.0, error = ?error, "a revoked grant is still indexed");
+            tracing::warn!(grant = %grant.0, %error, "a revoked grant is still indexed");
         }
     }
 

@@ -7,6 +7,8 @@
 //! * the replaced one, within the grace: the same pair again, which lies sealed under this token;
 //! * the replaced one, later, and no token of the newest pair was ever seen: the answer was lost.
 //!   The pair is replaced by another;
+//! * the next after the newest: the store lost its last write, and it is replaced. One further
+//!   ahead was never handed out, and is worth nothing;
 //! * any other that was once ours: two parties hold the family, and it ends.
 //!
 //! Everything is checked before anything is written, and one `swap` of the grant record decides.
@@ -38,6 +40,8 @@ enum Verdict {
     Repeat,
     /// Theft, or as good as.
     Reuse,
+    /// Nothing that the store could have lost: refused, and the family lives on.
+    Unknown,
 }
 
 /// One presentation of a refresh token.
@@ -91,6 +95,7 @@ impl Grants {
             Verdict::Replace => self.replace(found, presented, now).await,
             Verdict::Repeat => self.repeat(found, presented, now).await,
             Verdict::Reuse => Err(self.reused(&found.record, presented).await?),
+            Verdict::Unknown => Err(GrantError::Invalid("the refresh token is unknown")),
         }
     }
 
@@ -116,7 +121,7 @@ impl Grants {
             return Ok(None);
         }
         tracing::info!(event = "token_refreshed", grant = %token.grant.0, generation = number,
-            client = ?record.client.0, subject = ?record.identity.subject.as_str(),
+            client = record.client.0.as_str(), subject = record.identity.subject.as_str(),
             "a refresh token was rotated");
         Ok(Some(minted.into_pair(now)))
     }
@@ -161,7 +166,7 @@ impl Grants {
                 return Ok(None);
             }
             tracing::info!(event = "refresh_repeated", grant = %grant.0, repeats,
-                client = ?record.client.0, "a superseded refresh token came within the grace");
+                client = record.client.0.as_str(), "a superseded refresh token came within the grace");
         }
         Ok(Some(pair))
     }
@@ -173,8 +178,8 @@ impl Grants {
         presented: &Presented<'_>,
     ) -> Result<GrantError, GrantError> {
         let token = &presented.token;
-        tracing::warn!(event = "refresh_reuse", grant = %token.grant.0, client = ?record.client.0,
-            subject = ?record.identity.subject.as_str(), generation = token.generation,
+        tracing::warn!(event = "refresh_reuse", grant = %token.grant.0, client = record.client.0.as_str(),
+            subject = record.identity.subject.as_str(), generation = token.generation,
             newest = record.newest.number, "a refresh token was used twice; the grant ends");
         self.revoke(&token.grant).await?;
         Ok(GrantError::Invalid(
@@ -188,7 +193,7 @@ impl Presented<'_> {
     fn check(&self, record: &GrantRecord, now: Timestamp) -> Result<(), GrantError> {
         if record.client != *self.client {
             tracing::warn!(event = "refresh_by_another_client", grant = %self.token.grant.0,
-                client = ?self.client.0, owner = ?record.client.0, "a refresh token was refused");
+                client = self.client.0.as_str(), owner = record.client.0.as_str(), "a refresh token was refused");
             return Err(GrantError::Invalid(
                 "the refresh token was issued to another client",
             ));
@@ -222,10 +227,15 @@ fn judge(
     now: Timestamp,
     grace: Duration,
 ) -> Verdict {
-    // Genuine and newer than the store knows: the store lost its last writes, not the client its
-    // honesty.
-    if presented == family.newest.refresh || generation > family.newest.number {
+    if presented == family.newest.refresh {
         return Verdict::Rotate;
+    }
+    // Genuine and newer than the store knows: the store lost its last write, not the client its
+    // honesty. A crash loses no more than that.
+    match generation.checked_sub(family.newest.number) {
+        Some(1) => return Verdict::Rotate,
+        Some(2..) => return Verdict::Unknown,
+        Some(0) | None => {}
     }
     let Some(previous) = family
         .previous
@@ -528,6 +538,20 @@ mod tests {
             .unwrap();
         let third = room.refresh(&second.refresh_token).await.unwrap();
         assert!(room.works(&third).await);
+    }
+
+    #[tokio::test]
+    async fn r22_a_token_two_generations_ahead_is_refused_and_harms_nobody() {
+        let room = room();
+        let first = room.pair().await;
+        let grant = grant_of(&first);
+        for ahead in [2, 3, u32::MAX] {
+            let minted = RefreshToken::mint(&room.keyring, &grant, ahead);
+            assert!(is_invalid(&room.refresh(&minted).await), "{ahead}");
+        }
+        assert!(room.works(&first).await);
+        let next = RefreshToken::mint(&room.keyring, &grant, 1);
+        assert!(room.refresh(&next).await.is_ok());
     }
 
     #[tokio::test]

@@ -31,6 +31,7 @@ pub(crate) const PAST_GRACE: Duration = Duration::from_secs(121);
 #[derive(Clone)]
 pub(crate) struct Room {
     pub(crate) grants: Grants,
+    pub(crate) keyring: Keyring,
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) client: ClientId,
@@ -46,7 +47,8 @@ pub(crate) fn room_with(lifetimes: Lifetimes) -> Room {
     let store = Store::memory(clock.clone());
     let keyring = Keyring::ephemeral();
     Room {
-        grants: Grants::new(store.clone(), keyring, clock.clone(), lifetimes),
+        grants: Grants::new(store.clone(), keyring.clone(), clock.clone(), lifetimes),
+        keyring,
         store,
         clock,
         client: ClientId("mcp_0123456789abcdefghijkl".into()),

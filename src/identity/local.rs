@@ -80,6 +80,12 @@ impl LocalUsers {
         self.users.is_empty()
     }
 
+    /// Whether this is one of the users.
+    pub fn knows(&self, subject: &Subject) -> bool {
+        let mut users = self.users.iter();
+        users.any(|user| Subject::local(&user.name) == *subject)
+    }
+
     /// Whether the sign-in form must ask for a name: not when there is one user only.
     pub fn asks_for_name(&self) -> bool {
         self.users.len() > 1

@@ -98,7 +98,8 @@ impl AuthorizationServer {
     }
 
     fn cancel(&self, submission: &Submission) -> Reply {
-        tracing::info!(client = %submission.request.client.0, "an authorization was cancelled");
+        tracing::info!(event = "authorization_cancelled", client = %submission.request.client.0,
+            "an authorization was cancelled");
         let denied = OAuthError::new(ErrorCode::AccessDenied, "the person did not allow it");
         self.answer(submission).error(&denied)
     }
@@ -118,12 +119,9 @@ impl AuthorizationServer {
         if !self.clients.approve(&request.client).await? {
             return Err(Problem::UnknownClient);
         }
-        tracing::info!(
-            subject = ?identity.subject.as_str(),
-            client = %request.client.0,
-            redirect_uri = ?request.redirect_uri,
-            "an authorization was approved"
-        );
+        tracing::info!(event = "authorization_approved", subject = identity.subject.as_str(),
+            client = %request.client.0, redirect_uri = request.redirect_uri.as_str(),
+            "an authorization was approved");
         let approval = Approval {
             identity,
             client: request.client.clone(),
@@ -138,7 +136,8 @@ impl AuthorizationServer {
 
     /// The same page with what went wrong; the request lives on, the password is typed anew.
     fn ask_again(&self, submission: &Submission, refused: &Refused) -> Reply {
-        tracing::warn!(from = %submission.from, name = ?submission.name, "a sign-in was refused");
+        tracing::warn!(event = "sign_in_refused", from = %submission.from,
+            name = submission.name.as_str(), "a sign-in was refused");
         let (status, problem, wait) = match refused {
             Refused::WrongCredentials if self.users.asks_for_name() => (
                 StatusCode::FORBIDDEN,

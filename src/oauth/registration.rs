@@ -87,7 +87,8 @@ impl AuthorizationServer {
                 }
                 AddError::Store(error) => error.into(),
             })?;
-        tracing::info!(client = %client.id.0, name = ?client.name, "a client registered");
+        tracing::info!(event = "client_registered", client = %client.id.0, name = client.name.as_deref(),
+            "a client registered");
         let answer = registration.answer(&client, secret);
         Ok(json(StatusCode::CREATED, &answer))
     }

@@ -53,6 +53,7 @@ impl AuthorizationServer {
 
     async fn refresh(&self, client: &Client, form: &Form) -> Result<TokenPair, OAuthError> {
         let token = required(form, "refresh_token", "refresh_token is missing")?;
+        self.refuse_removed(token).await?;
         // Clients repeat whatever they first asked for; what is unknown is dropped here as there.
         let scopes = parameter(form, "scope")?.map(|scope| scope::narrow(Some(scope)));
         let resource = Some(&self.settings.resource);
@@ -60,6 +61,24 @@ impl AuthorizationServer {
             .grants
             .refresh(token, &client.id, scopes.as_ref(), resource);
         Ok(pair.await?)
+    }
+
+    /// A user who is no longer there has no access from the next refresh on. The grant ends, so that
+    /// it does not come back with a user of the same name.
+    async fn refuse_removed(&self, refresh_token: &str) -> Result<(), OAuthError> {
+        let Some((grant, subject)) = self.grants.holder(refresh_token).await? else {
+            return Ok(());
+        };
+        if self.users.knows(&subject) {
+            return Ok(());
+        }
+        tracing::info!(event = "user_removed", grant = %grant.0, subject = subject.as_str(),
+            "a grant of a user who is no longer there ends");
+        self.grants.revoke(&grant).await?;
+        Err(OAuthError::new(
+            ErrorCode::InvalidGrant,
+            "the user was removed; the grant has ended",
+        ))
     }
 
     /// `resource` may be absent: there is one endpoint, so it is meant (RFC 8707 §2, A-051).
@@ -229,6 +248,19 @@ mod tests {
         assert_eq!(second["access_token"], again["access_token"]);
         assert_eq!(second["refresh_token"], again["refresh_token"]);
         assert_ne!(second["refresh_token"], first["refresh_token"]);
+    }
+
+    #[tokio::test]
+    async fn a_removed_users_grant_ends_at_the_next_refresh() {
+        let client = TokenClient::new("none").await;
+        let pair = client.pair_of("removed").await;
+        let bystander = client.pair().await;
+        assert!(works(&client, &pair).await);
+        let answer = client.refresh(refresh_token(&pair), &[]).await;
+        assert_eq!(error(&answer), invalid("invalid_grant"));
+        assert!(!works(&client, &pair).await);
+        let answer = client.refresh(refresh_token(&bystander), &[]).await;
+        assert_eq!(answer.status, 200);
     }
 
     #[tokio::test]

@@ -39,10 +39,14 @@ impl TokenClient {
     }
 
     pub(super) async fn code(&self) -> String {
+        self.code_of("owner").await
+    }
+
+    async fn code_of(&self, user: &str) -> String {
         let approval = Approval {
             identity: Identity {
-                subject: Subject::local("owner"),
-                login: "owner".into(),
+                subject: Subject::local(user),
+                login: user.into(),
                 email: None,
                 groups: Vec::new(),
             },
@@ -80,7 +84,11 @@ impl TokenClient {
 
     /// The answer to a code.
     pub(super) async fn pair(&self) -> Value {
-        let answer = self.redeem(&self.code().await, &[]).await;
+        self.pair_of("owner").await
+    }
+
+    pub(super) async fn pair_of(&self, user: &str) -> Value {
+        let answer = self.redeem(&self.code_of(user).await, &[]).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()
     }

@@ -171,7 +171,7 @@ impl ProtectedResource {
         };
         // Two guards may share a store.
         if token.resource != self.uri {
-            tracing::warn!(grant = %token.grant.0, resource = ?token.resource.0,
+            tracing::warn!(grant = %token.grant.0, resource = token.resource.0.as_str(),
                 "a token of another resource was refused");
             return Err(Denied::InvalidToken);
         }

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::OpenError;
+use crate::crypto::random;
 
 /// A directory that nobody else may enter, held by an exclusive lock. The lock is the kernel's: it
 /// goes with the process, however that ends, so there are no stale ones.
@@ -26,15 +27,7 @@ impl DataDirectory {
         if !fs::exists(path).map_err(trouble)? {
             create(path).map_err(trouble)?;
         }
-        let path = path.canonicalize().map_err(trouble)?;
-        let metadata = fs::metadata(&path).map_err(trouble)?;
-        if !metadata.is_dir() {
-            return Err(OpenError::new(format!(
-                "{} is not a directory",
-                path.display()
-            )));
-        }
-        require_private(&path, &metadata)?;
+        let path = private_directory(path)?;
         let lock = lock(&path)?;
         Ok(Self { path, _lock: lock })
     }
@@ -47,6 +40,32 @@ impl DataDirectory {
         Ok(path)
     }
 
+    /// Whether nothing lies at `name`.
+    pub(super) fn lacks(&self, name: &str) -> bool {
+        let found = self.path.join(name).symlink_metadata();
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Has `make` write a file of ours (0600), which appears at `name` complete or not at all. That
+    /// it appeared is on the disk as soon as the directory is next synced.
+    pub(super) fn place(
+        &self,
+        name: &str,
+        make: impl FnOnce(&Path) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        // A name nobody can foresee.
+        let beside = self.path.join(format!("{name}.{}.new", random::id()));
+        let trouble = |error| OpenError::io("cannot write", &beside, &error);
+        let file = open_private(&beside, OFlags::CREATE)?;
+        let placed = make(&beside)
+            .and_then(|()| file.sync_all().map_err(trouble))
+            .and_then(|()| fs::rename(&beside, self.path.join(name)).map_err(trouble));
+        if placed.is_err() {
+            let _ = fs::remove_file(&beside);
+        }
+        placed
+    }
+
     /// Refuses what lies at `name` unless it is a private file of ours, or nothing.
     pub(super) fn inspect(&self, name: &str) -> Result<(), OpenError> {
         let path = self.path.join(name);
@@ -55,6 +74,29 @@ impl DataDirectory {
             _ => open_private(&path, OFlags::empty()).map(drop),
         }
     }
+}
+
+/// Refuses what [`DataDirectory::claim`] would, but for the lock of another guard.
+pub(super) fn examine(path: &Path) -> Result<(), OpenError> {
+    match fs::exists(path) {
+        Ok(false) => Ok(()),
+        _ => private_directory(path).map(drop),
+    }
+}
+
+/// The directory's path, free of symbolic links.
+fn private_directory(path: &Path) -> Result<PathBuf, OpenError> {
+    let trouble = |error| OpenError::io("cannot use the data directory", path, &error);
+    let path = path.canonicalize().map_err(trouble)?;
+    let metadata = fs::metadata(&path).map_err(trouble)?;
+    if !metadata.is_dir() {
+        return Err(OpenError::new(format!(
+            "{} is not a directory",
+            path.display()
+        )));
+    }
+    require_private(&path, &metadata)?;
+    Ok(path)
 }
 
 fn create(path: &Path) -> io::Result<()> {
@@ -165,6 +207,19 @@ mod tests {
         assert_eq!(error.hint.unwrap(), format!("chmod go-rwx '{path}'"));
         fs::set_permissions(room.path(), Permissions::from_mode(0o700)).unwrap();
         assert!(DataDirectory::claim(room.path()).is_ok());
+    }
+
+    #[test]
+    fn a141_to_examine_refuses_the_same_and_creates_nothing() {
+        let room = private_room();
+        let path = room.path().join("state");
+        assert!(examine(&path).is_ok() && !path.exists());
+        drop(DataDirectory::claim(&path).unwrap());
+        let held = DataDirectory::claim(&path).unwrap();
+        assert!(examine(&path).is_ok());
+        drop(held);
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        assert!(examine(&path).unwrap_err().hint.is_some());
     }
 
     #[test]

@@ -94,6 +94,11 @@ impl Store {
         })
     }
 
+    /// Whether the directory is fit for [`Self::sqlite`], or not there yet. Changes nothing.
+    pub fn examine(directory: &Path) -> Result<(), OpenError> {
+        directory::examine(directory)
+    }
+
     /// The record at `key`.
     pub async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         match &*self.backend {

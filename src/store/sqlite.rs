@@ -30,9 +30,14 @@ pub(super) struct Sqlite {
 impl Sqlite {
     pub(super) fn open(directory: &Path, clock: Clock) -> Result<Self, OpenError> {
         let directory = DataDirectory::claim(directory)?;
+        let journals = ["-journal", "-wal", "-shm"].map(|end| format!("{DATABASE}{end}"));
+        // A log that lost its database must not become that of a new one.
+        if directory.lacks(DATABASE) && journals.iter().all(|name| directory.lacks(name)) {
+            directory.place(DATABASE, schema::create)?;
+        }
         let path = directory.file(DATABASE)?;
-        for journal in ["-wal", "-shm"] {
-            directory.inspect(&format!("{DATABASE}{journal}"))?;
+        for journal in &journals {
+            directory.inspect(journal)?;
         }
         let writer = schema::open_writer(&path)?;
         let reader = schema::open_reader(&path)?;

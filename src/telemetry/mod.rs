@@ -162,9 +162,9 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     tracing::error!(
         message = "panicked",
-        reason = ?panic.payload_as_str().unwrap_or_default(),
-        place = ?panic.location().map(ToString::to_string),
-        thread = ?thread.name(),
+        reason = panic.payload_as_str().unwrap_or_default(),
+        place = panic.location().map(tracing::field::display),
+        thread = thread.name(),
     );
 }
 
@@ -267,6 +267,38 @@ mod tests {
         assert_eq!(lines.len(), 3);
         for line in &lines {
             assert!(!has_control(line), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a155_in_json_a_field_is_the_string_itself_however_it_is_recorded() {
+        let lines = logged(json(), false, log_nastily);
+        let object: serde_json::Value = serde_json::from_str(&lines[1]).unwrap();
+        assert_eq!(object["name"], NASTY);
+        assert_eq!(object["other"], NASTY);
+    }
+
+    #[test]
+    fn a155_in_text_a_string_stays_within_its_quotes() {
+        let forged = "x\" client=\"trusted";
+        let lines = logged(text(), false, || tracing::info!(name = forged, "hello"));
+        assert!(
+            lines[0].contains(r#"name="x\" client=\"trusted""#),
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn a155_no_field_can_forge_a_line() {
+        const LINE: &str = "x\r\n2026-01-01T00:00:00Z ERROR forged\n{\"level\":\"ERROR\"}\x1b[1A";
+        for settings in [json(), text()] {
+            let log = || tracing::info!(plain = LINE, shown = %LINE, "hello");
+            let lines = logged(settings, false, log);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(
+                lines[0].contains("INFO") && !has_control(&lines[0]),
+                "{lines:?}"
+            );
         }
     }
 

@@ -66,7 +66,12 @@ pub(super) async fn tend<C: Client>(
     let _log = stderr.map(|stderr| Task(tokio::spawn(stderr::log(stderr, terms.number))));
 
     let (fate, why) = run(&mut process, &mut reader, &wire, terms).await;
-    info!(child = terms.number, why, "a server process ends");
+    info!(
+        event = "child_ended",
+        child = terms.number,
+        why,
+        "a server process ends"
+    );
     wire.end(&why);
     drop(told);
     put_down(&mut process, terms.stop_grace).await;

@@ -252,7 +252,12 @@ impl<C: Client> Children<C> {
             *door = Arc::downgrade(&wire);
         }
         let number = slot.number;
-        info!(child = number, subject = ?slot.subject, "a server process starts");
+        info!(
+            event = "child_started",
+            child = number,
+            subject = slot.subject.as_str(),
+            "a server process starts"
+        );
         self.enlist(&slot, &wire);
         let terms = Terms {
             number,

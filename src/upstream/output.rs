@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use tracing::info;
 
+use super::stderr::TARGET;
 use super::throttle::Throttle;
 use crate::mcp::{Line, LineSplitter, Message, ParseError, parse_batch};
 
@@ -94,9 +95,8 @@ impl Output {
             return;
         };
         let (shown, _) = line.split_at(line.len().min(SHOWN));
-        let shown = String::from_utf8_lossy(shown);
-        let child = self.number;
-        info!(target: "child", child, held_back, error = ?error, stdout = ?shown, "not a message");
+        let (child, stdout) = (self.number, &*String::from_utf8_lossy(shown));
+        info!(target: TARGET, child, held_back, error, stdout, "not a message");
     }
 }
 

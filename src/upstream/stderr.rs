@@ -11,20 +11,22 @@ use tracing::info;
 
 use super::throttle::Throttle;
 
+/// Below our own name, or the filter of the log would take it for a library's.
+pub(super) const TARGET: &str = "mcp_guard::child";
 const LINE_LIMIT: usize = 8 * 1024;
 const LINES_PER_SECOND: u32 = 100;
 
-/// Logs lines under the target `child` until the pipe ends. `child` is the child's number.
+/// Logs lines under [`TARGET`] until the pipe ends. `child` is the child's number.
 pub(super) async fn log(stderr: impl AsyncRead + Unpin, child: u64) {
     let mut throttle = Throttle::new(LINES_PER_SECOND, Instant::now());
     let tell = |line: &Excerpt| match throttle.allow(Instant::now()) {
-        Some(0) => info!(target: "child", child, stderr = ?line.text()),
-        Some(held_back) => info!(target: "child", child, held_back, stderr = ?line.text()),
+        Some(0) => info!(target: TARGET, child, stderr = line.text()),
+        Some(held_back) => info!(target: TARGET, child, held_back, stderr = line.text()),
         None => {}
     };
     read_lines(stderr, tell).await;
     if throttle.held_back() > 0 {
-        info!(target: "child", child, held_back = throttle.held_back(), "stderr ended");
+        info!(target: TARGET, child, held_back = throttle.held_back(), "stderr ended");
     }
 }
 

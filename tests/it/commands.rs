@@ -119,18 +119,47 @@ fn a141_a_data_directory_that_others_can_read_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let (code, error) = refused(&[
+    let arguments = in_data_path(folder.path());
+    for arguments in [arguments.clone(), [vec!["check"], arguments].concat()] {
+        let (code, error) = refused(&arguments);
+        assert_eq!(code, 78, "{error}");
+        assert!(error.contains("hint: chmod"), "{error}");
+    }
+}
+
+#[test]
+fn a141_a_keyring_that_others_can_read_or_that_is_damaged_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(folder.path(), 0o700);
+    let keyring = folder.path().join("keyring.json");
+    std::fs::write(&keyring, "{}").unwrap();
+    for (bits, hint) in [(0o644, "chmod 600"), (0o600, "from a backup")] {
+        mode(&keyring, bits);
+        let (code, error) = refused(&in_data_path(folder.path()));
+        assert_eq!(code, 78, "{error}");
+        assert!(error.contains("hint: ") && error.contains(hint), "{error}");
+    }
+}
+
+/// Arguments that lack nothing, for a guard on this data.
+fn in_data_path(folder: &std::path::Path) -> Vec<&str> {
+    let folder = folder.to_str().unwrap();
+    let url = "http://127.0.0.1:1";
+    let password = "correct horse battery";
+    vec![
         "--external-url",
-        "http://127.0.0.1:1",
+        url,
         "--password",
-        "correct horse battery",
+        password,
         "--data-path",
-        folder.path().to_str().unwrap(),
+        folder,
         "--",
         "cat",
-    ]);
-    assert_eq!(code, 78, "{error}");
-    assert!(error.contains("chmod"), "{error}");
+    ]
 }
 
 #[test]
@@ -335,4 +364,27 @@ fn c11_a_server_that_exits_before_it_answers_is_a_bad_gateway() {
     assert!(matches!(answer.status, 502 | 503), "{answer:?}");
     assert_eq!(answer.json()["id"], 0);
     assert!(answer.json()["error"]["message"].is_string());
+}
+
+#[test]
+fn a136_what_a_server_says_on_stderr_is_in_the_log_and_forges_no_line_of_it() {
+    let script = r#"printf 'it said\r{"level":"ERROR"}\033[2J\n' >&2; sleep 1"#;
+    let guard = Guard::plan().wrapping(&["sh", "-c", script]).start();
+    let tokens = crate::support::OAuthClient::register(&guard).sign_in(&guard);
+    Client::try_open(&guard, &tokens.access, "2025-11-25");
+    let line = || {
+        guard
+            .log()
+            .lines()
+            .find(|line| line.contains("it said"))
+            .map(str::to_owned)
+    };
+    assert!(
+        eventually(Duration::from_secs(10), || line().is_some()),
+        "{}",
+        guard.log()
+    );
+    let event: serde_json::Value = serde_json::from_str(&line().unwrap()).unwrap();
+    assert_eq!(event["level"], "INFO");
+    assert_eq!(event["stderr"], "it said\r{\"level\":\"ERROR\"}\u{1b}[2J");
 }
