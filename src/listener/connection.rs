@@ -24,9 +24,6 @@ use super::activity::{Activity, Observed, Phase, Stream, Watched};
 use super::{Drain, Service};
 use crate::http::{Reply, full};
 
-/// Most header fields in a head; more get a 431.
-const MAX_HEADERS: usize = 100;
-
 /// Largest head, and most of a body that is read ahead, in bytes. Buffers start at 8 KiB.
 const MAX_BUFFER: usize = 64 * 1024;
 
@@ -100,14 +97,12 @@ pub(super) async fn serve<S: Service>(stream: Stream, peer: IpAddr, server: Rc<S
     }
 }
 
+/// A head has at most 100 fields, which is hyper's default; to name a number makes it allocate them.
 /// No timers of hyper's: the watchdog sees more. No `pipeline_flush` either: it holds an event
 /// stream back for as long as there are bytes behind its request.
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder
-        .header_read_timeout(None)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_BUFFER);
+    builder.header_read_timeout(None).max_buf_size(MAX_BUFFER);
     builder
 }
 

@@ -27,8 +27,6 @@ const EARLY: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// A child that closed a pipe is usually about to exit.
 const EXIT_FOLLOWS: Duration = Duration::from_millis(200);
-/// So many looks at a child's pipe, about a microsecond each.
-const LINGER: usize = 16;
 /// What a supervisor may take beyond the grace that it was given, before it is killed itself.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -177,17 +175,6 @@ async fn read<C: Client>(
     }
 }
 
-/// A quick child answers a single call within microseconds. To look at its pipe a few times more is
-/// cheaper, and sooner, than to let this thread fall asleep and be woken again.
-async fn linger<C: Client>(wire: &Wire<C>) {
-    for _ in 0..LINGER {
-        if wire.in_flight() != 1 {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
 /// Everything that is queued becomes one write. Dropping `stdin` is the child's EOF.
 async fn write<C: Client>(mut stdin: impl AsyncWrite + Unpin, wire: Arc<Wire<C>>) {
     let mut batch = BytesMut::new();
@@ -195,7 +182,6 @@ async fn write<C: Client>(mut stdin: impl AsyncWrite + Unpin, wire: Arc<Wire<C>>
         if stdin.write_all(&batch).await.is_err() {
             return wire.stop(Stop::Deaf);
         }
-        linger(&wire).await;
     }
 }
 

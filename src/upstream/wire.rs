@@ -72,11 +72,6 @@ impl<C: Client> Wire<C> {
         }
     }
 
-    /// Requests that the child has not answered yet.
-    pub(super) fn in_flight(&self) -> usize {
-        self.lock().mux.in_flight()
-    }
-
     pub(super) const fn home(&self) -> ThreadId {
         self.home
     }
