@@ -1,11 +1,12 @@
 //! The programs that `benches/run` measures with, in one binary: the first argument says
-//! which. None of them uses the guard's own code, so that neither side of a ratio has an
-//! advantage.
+//! which. None that stands on a side of a ratio uses the guard's own code; `parts` measures just
+//! that.
 
 mod baseline;
 mod fast_child;
 mod http_client;
 mod load;
+mod parts;
 mod start;
 mod streams;
 
@@ -16,6 +17,7 @@ usage: bridge fast-child
        bridge baseline PORT WORKERS
        bridge load ADDRESS IN_FLIGHT MILLISECONDS own-id|one-for-all < request-head
        bridge streams ADDRESS HOW_MANY < request-head
+       bridge parts TIMES
        bridge start ADDRESS TIMES -- COMMAND...";
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
             load::run(address, in_flight, milliseconds, answers)
         }
         ["streams", address, how_many] => streams::run(address, how_many),
+        ["parts", times] => parts::run(times),
         ["start", address, times, "--", command @ ..] => start::run(address, times, command),
         // `cargo bench` calls every benchmark like this; the script is what measures.
         ["--bench"] => Err(anyhow::anyhow!("run benches/run")),
