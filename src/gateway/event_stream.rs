@@ -6,14 +6,15 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
+use super::awaited::Awaited;
 use super::places::Place;
 use crate::crypto::random;
 use crate::grant::GrantId;
@@ -35,7 +36,7 @@ const RETRY_MILLIS: u64 = 1000;
 /// A stream of one session. Its number is unique within the session.
 pub(super) struct EventStream {
     number: u64,
-    inner: Mutex<Inner>,
+    inner: Awaited<Inner>,
 }
 
 #[derive(Default)]
@@ -53,7 +54,6 @@ struct Inner {
     connection: u64,
     connected: Option<GrantId>,
     disconnected_at: Option<Instant>,
-    waker: Option<Waker>,
 }
 
 impl EventStream {
@@ -74,7 +74,7 @@ impl EventStream {
         };
         Arc::new(Self {
             number,
-            inner: Mutex::new(inner),
+            inner: Awaited::new(inner),
         })
     }
 
@@ -84,12 +84,12 @@ impl EventStream {
 
     /// A message for the client.
     pub(super) fn push(&self, message: &[u8]) {
-        self.update(|inner| inner.push(self.number, message));
+        self.inner.update(|inner| inner.push(self.number, message));
     }
 
     /// The answer to one of the awaited requests; the last one finishes the stream.
     pub(super) fn push_answer(&self, message: &[u8]) {
-        self.update(|inner| {
+        self.inner.update(|inner| {
             inner.push(self.number, message);
             inner.settle_one();
         });
@@ -97,22 +97,22 @@ impl EventStream {
 
     /// One of the awaited requests will have no answer.
     pub(super) fn give_up_one(&self) {
-        self.update(Inner::settle_one);
+        self.inner.update(Inner::settle_one);
     }
 
     /// Nothing follows.
     pub(super) fn finish(&self) {
-        self.update(|inner| inner.finished = true);
+        self.inner.update(|inner| inner.finished = true);
     }
 
     /// Cuts the present connection, if there is one; the stream itself goes on.
     pub(super) fn disconnect(&self) {
-        self.update(Inner::disconnect);
+        self.inner.update(Inner::disconnect);
     }
 
     /// [`Self::disconnect`], if `grant` opened the connection.
     pub(super) fn disconnect_grant(&self, grant: &GrantId) {
-        self.update(|inner| {
+        self.inner.update(|inner| {
             if inner.connected.as_ref() == Some(grant) {
                 inner.disconnect();
             }
@@ -120,67 +120,57 @@ impl EventStream {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.lock().connected.is_some()
+        self.inner.look(|inner| inner.connected.is_some())
     }
 
     /// For how long a finished stream has been without a connection; `None` while it lives.
     pub(super) fn left_for(&self) -> Option<Duration> {
-        let inner = self.lock();
-        let gone = inner.finished && inner.connected.is_none();
-        gone.then(|| {
-            inner
-                .disconnected_at
-                .map_or(Duration::ZERO, |at| at.elapsed())
+        self.inner.look(|inner| {
+            let gone = inner.finished && inner.connected.is_none();
+            let left_at = inner.disconnected_at;
+            gone.then(|| left_at.map_or(Duration::ZERO, |at| at.elapsed()))
         })
     }
 
     /// Bytes held in memory.
     pub(super) fn held_bytes(&self) -> usize {
-        self.lock().bytes
+        self.inner.look(|inner| inner.bytes)
     }
 
-    /// The body of a connection to this stream, which replaces an earlier one. `resume_after`: the
+    /// The body of a connection to this stream, which ends an earlier one. `resume_after`: the
     /// sequence number of the last event that the client has. `None` if that never was sent.
     pub(super) fn connect(self: &Arc<Self>, connection: Connection) -> Option<Events> {
-        let mut inner = self.lock();
-        if let Some(last) = connection.resume_after {
-            if last >= inner.end() {
-                return None;
+        let number = self.inner.update(|inner| {
+            inner.resume_after(connection.resume_after)?;
+            if connection.priming {
+                inner.prime(self.number);
             }
-            inner.cursor = (last + 1).max(inner.first);
-        }
-        if connection.priming {
-            inner.prime(self.number);
-        }
-        inner.disconnect();
-        inner.connected = Some(connection.grant);
+            inner.disconnect();
+            inner.connected = Some(connection.grant);
+            Some(inner.connection)
+        })?;
         Some(Events {
             stream: Arc::clone(self),
-            connection: inner.connection,
+            connection: number,
             _place: connection.place,
             expires: connection.expires,
             timer: Box::pin(tokio::time::sleep_until(first_wake(connection.expires))),
         })
-    }
-
-    fn update(&self, change: impl FnOnce(&mut Inner)) {
-        let mut inner = self.lock();
-        change(&mut inner);
-        let waker = inner.waker.take();
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
     fn end(&self) -> u64 {
         self.first + self.events.len() as u64
+    }
+
+    /// `None` if an event of this number never was.
+    fn resume_after(&mut self, last: Option<u64>) -> Option<()> {
+        let Some(last) = last else {
+            return Some(());
+        };
+        self.cursor = (last < self.end()).then_some((last + 1).max(self.first))?;
+        Some(())
     }
 
     fn push(&mut self, stream: u64, message: &[u8]) {
@@ -222,7 +212,17 @@ impl Inner {
         self.disconnected_at = Some(Instant::now());
     }
 
-    /// The next event for the connection.
+    /// What a connection gets next; nothing once it was replaced, or all was said.
+    fn poll_next(&mut self, connection: u64) -> Poll<Option<Bytes>> {
+        if self.connection != connection {
+            return Poll::Ready(None);
+        }
+        match self.next() {
+            None if !self.finished => Poll::Pending,
+            event => Poll::Ready(event),
+        }
+    }
+
     fn next(&mut self) -> Option<Bytes> {
         self.cursor = self.cursor.max(self.first);
         let index = usize::try_from(self.cursor - self.first).ok()?;
@@ -273,18 +273,10 @@ impl http_body::Body for Events {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
-        {
-            let mut inner = this.stream.lock();
-            if inner.connection != this.connection {
-                return Poll::Ready(None);
-            }
-            if let Some(event) = inner.next() {
-                return Poll::Ready(Some(Ok(Frame::data(event))));
-            }
-            if inner.finished {
-                return Poll::Ready(None);
-            }
-            inner.waker = Some(context.waker().clone());
+        let connection = this.connection;
+        let next = |inner: &mut Inner| inner.poll_next(connection);
+        if let Poll::Ready(event) = this.stream.inner.poll(context, next) {
+            return Poll::Ready(event.map(|event| Ok(Frame::data(event))));
         }
         if this.timer.as_mut().poll(context).is_pending() {
             return Poll::Pending;
@@ -302,10 +294,11 @@ impl http_body::Body for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        let mut inner = self.stream.lock();
-        if inner.connection == self.connection {
-            inner.disconnect();
-        }
+        self.stream.inner.look(|inner| {
+            if inner.connection == self.connection {
+                inner.disconnect();
+            }
+        });
     }
 }
 
@@ -397,6 +390,18 @@ mod tests {
         assert!(next(&mut newer).await.is_some());
         drop(older);
         assert!(stream.is_connected());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_older_connection_hears_of_the_newer_at_once() {
+        let stream = EventStream::listening();
+        let mut older = stream.connect(connection(None)).unwrap();
+        let begin = Instant::now();
+        let waiting = tokio::spawn(async move { next(&mut older).await });
+        tokio::task::yield_now().await;
+        let _newer = stream.connect(connection(None)).unwrap();
+        assert_eq!(waiting.await.unwrap(), None);
+        assert_eq!(begin.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

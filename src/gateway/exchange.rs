@@ -5,12 +5,13 @@
 //! the answer as plain JSON or turns the exchange into a *streaming* one.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::awaited::Awaited;
 use super::event_stream::EventStream;
 use crate::mcp::{Message, RawId};
 use crate::upstream::ExchangeId;
@@ -23,12 +24,11 @@ pub(super) struct Exchange {
     /// telling status, never becomes a stream.
     plain: bool,
     begun_at: Instant,
-    inner: Mutex<Inner>,
+    inner: Awaited<Inner>,
 }
 
 struct Inner {
     state: State,
-    waker: Option<Waker>,
     last_sign: Instant,
     cancelled_at: Option<Instant>,
     is_overdue: bool,
@@ -64,7 +64,6 @@ impl Exchange {
         let begun_at = Instant::now();
         let inner = Inner {
             state,
-            waker: None,
             last_sign: begun_at,
             cancelled_at: None,
             is_overdue: false,
@@ -74,7 +73,7 @@ impl Exchange {
             request,
             plain,
             begun_at,
-            inner: Mutex::new(inner),
+            inner: Awaited::new(inner),
         })
     }
 
@@ -99,7 +98,7 @@ impl Exchange {
 
     /// A message that belongs to this request and is not its answer.
     pub(super) fn accompany(&self, message: Message) {
-        self.update(|inner| {
+        self.inner.update(|inner| {
             inner.last_sign = Instant::now();
             match &mut inner.state {
                 State::Waiting(early, _) => early.push(message),
@@ -111,7 +110,7 @@ impl Exchange {
 
     /// The answer. The exchange is over with it.
     pub(super) fn answer(&self, message: Message) {
-        self.update(|inner| match &mut inner.state {
+        self.inner.update(|inner| match &mut inner.state {
             State::Waiting(_, answer) => *answer = Some(message),
             State::Streaming(stream) => stream.push_answer(message.bytes()),
             State::Over => {}
@@ -120,7 +119,7 @@ impl Exchange {
 
     /// There will be no answer.
     pub(super) fn abandon(&self) {
-        self.update(|inner| {
+        self.inner.update(|inner| {
             if let State::Streaming(stream) = &inner.state {
                 stream.give_up_one();
             }
@@ -130,53 +129,55 @@ impl Exchange {
 
     /// The client no longer wants the answer. A server may answer even so, or not.
     pub(super) fn cancelled(&self) {
-        self.lock().cancelled_at = Some(Instant::now());
+        self.inner
+            .look(|inner| inner.cancelled_at = Some(Instant::now()));
     }
 
     /// How long ago the client cancelled.
     pub(super) fn cancelled_for(&self) -> Option<Duration> {
-        self.lock().cancelled_at.map(|at| at.elapsed())
+        self.inner
+            .look(|inner| inner.cancelled_at.map(|at| at.elapsed()))
     }
 
     /// How long ago the server gave the last sign of life for this request.
     pub(super) fn silent_for(&self) -> Duration {
-        self.lock().last_sign.elapsed()
+        self.inner.look(|inner| inner.last_sign.elapsed())
     }
 
     /// Waits for the first thing to come, or until the exchange is overdue.
     pub(super) async fn first(&self) -> First {
-        poll_fn(|context| self.poll_first(context)).await
+        poll_fn(|context| self.inner.poll(context, Inner::poll_first)).await
     }
 
     /// It has waited long enough for a plain answer.
     pub(super) fn overdue(&self) {
-        self.update(|inner| inner.is_overdue = true);
+        self.inner.update(|inner| inner.is_overdue = true);
     }
 
-    fn poll_first(&self, context: &Context<'_>) -> Poll<First> {
-        let mut inner = self.lock();
-        let is_overdue = inner.is_overdue;
-        let State::Waiting(early, answer) = &mut inner.state else {
+    /// From now on everything goes to `stream`, beginning with what came already.
+    pub(super) fn stream_to(&self, stream: &Arc<EventStream>) {
+        self.inner.look(|inner| inner.stream_to(stream));
+    }
+}
+
+impl Inner {
+    fn poll_first(&mut self) -> Poll<First> {
+        let State::Waiting(early, answer) = &mut self.state else {
             return Poll::Ready(First::Stream);
         };
         if !early.is_empty() {
             return Poll::Ready(First::Stream);
         }
-        if let Some(answer) = answer.take() {
-            return Poll::Ready(First::Answer(answer));
+        match answer.take() {
+            Some(answer) => Poll::Ready(First::Answer(answer)),
+            None if self.is_overdue => Poll::Ready(First::Stream),
+            None => Poll::Pending,
         }
-        if is_overdue {
-            return Poll::Ready(First::Stream);
-        }
-        inner.waker = Some(context.waker().clone());
-        Poll::Pending
     }
 
-    /// From now on everything goes to `stream`, beginning with what came already.
-    pub(super) fn stream_to(&self, stream: &Arc<EventStream>) {
-        let mut inner = self.lock();
-        let before = std::mem::replace(&mut inner.state, State::Streaming(Arc::clone(stream)));
-        match before {
+    fn stream_to(&mut self, stream: &Arc<EventStream>) {
+        let streaming = State::Streaming(Arc::clone(stream));
+        match std::mem::replace(&mut self.state, streaming) {
             State::Waiting(early, answer) => {
                 for message in early {
                     stream.push(message.bytes());
@@ -188,22 +189,8 @@ impl Exchange {
             State::Streaming(_) => {}
             State::Over => {
                 stream.give_up_one();
-                inner.state = State::Over;
+                self.state = State::Over;
             }
         }
-    }
-
-    fn update(&self, change: impl FnOnce(&mut Inner)) {
-        let mut inner = self.lock();
-        change(&mut inner);
-        let waker = inner.waker.take();
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

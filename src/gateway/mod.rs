@@ -5,6 +5,7 @@
 //! child started. A session belongs to the subject and client that opened it; to anybody else it
 //! does not exist.
 
+mod awaited;
 mod event_stream;
 mod exchange;
 mod expiry;
