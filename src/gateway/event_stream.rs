@@ -169,7 +169,10 @@ impl Inner {
         let Some(last) = last else {
             return Some(());
         };
-        self.cursor = (last < self.end()).then_some((last + 1).max(self.first))?;
+        if last >= self.end() {
+            return None;
+        }
+        self.cursor = (last + 1).max(self.first);
         Some(())
     }
 
@@ -183,8 +186,8 @@ impl Inner {
         }
     }
 
-    /// An event with an id and no data, so that the client can resume before the first message. It
-    /// goes before everything that is still to be sent.
+    /// An event with an id and no data, so that the client can resume before the first message. Not
+    /// needed where events wait: they have ids.
     fn prime(&mut self, stream: u64) {
         if self.cursor == self.end() {
             let id = event_id(stream, self.end());
@@ -223,6 +226,7 @@ impl Inner {
         }
     }
 
+    /// The oldest event that was not sent.
     fn next(&mut self) -> Option<Bytes> {
         self.cursor = self.cursor.max(self.first);
         let index = usize::try_from(self.cursor - self.first).ok()?;

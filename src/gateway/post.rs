@@ -11,8 +11,7 @@ use super::exchange::{Exchange, First};
 use super::session::Session;
 use super::{Gateway, patience, reply, session_id};
 use crate::http::{Inbound, Reply, RequestBody};
-use crate::mcp::ErrorCode;
-use crate::mcp::{Kind, Message, ParseError, Version, error_for, parse_batch};
+use crate::mcp::{ErrorCode, Kind, Message, ParseError, Version, error_for, parse_batch};
 use crate::resource::Principal;
 use crate::upstream::SendError;
 

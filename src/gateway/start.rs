@@ -11,7 +11,10 @@ use super::{Gateway, reply, session_id};
 use crate::http::Reply;
 use crate::mcp::{Kind, Message, Version};
 use crate::resource::Principal;
-use crate::upstream::{Caller, JoinError};
+use crate::upstream::{Attachment, Caller, JoinError, SendError};
+
+/// What the client hears if its child is gone before there is a session.
+const EXITED: &str = "the server exited before it answered initialize";
 
 /// What the clients of a session that made room are told.
 const REPLACED: &str = "a newer session of the same user took its place";
@@ -33,6 +36,8 @@ impl Gateway {
         session.attach(child);
         let exchange = match session.request(message, true) {
             Ok(exchange) => exchange,
+            // It was quicker to exit than we to ask. Not a 404: there is no session to be unknown.
+            Err(SendError::Gone) => return reply::bad_gateway(message, EXITED),
             Err(error) => return reply::not_sent(message, &error),
         };
         let patience = self.settings.start_timeout;
@@ -41,7 +46,7 @@ impl Gateway {
             return reply::unavailable(message, "the server did not start in time");
         };
         if session.has_ended() {
-            return reply::bad_gateway(message, "the server exited before it answered initialize");
+            return reply::bad_gateway(message, EXITED);
         }
         if answer.kind() != (Kind::Response { is_error: false }) {
             return reply::json(answer.bytes().clone());
@@ -68,7 +73,7 @@ impl Gateway {
         &self,
         principal: &Principal,
         session: &Arc<Session>,
-    ) -> Result<crate::upstream::Attachment<Session>, JoinError> {
+    ) -> Result<Attachment<Session>, JoinError> {
         let identity = &principal.identity;
         let caller = Caller {
             subject: identity.subject.as_str().to_owned(),

@@ -168,7 +168,7 @@ fn an_event_is_not_sent_twice_to_a_client_that_has_it() {
 fn an_event_id_of_nobody_is_refused() {
     let guard = Guard::start();
     let client = Client::connect(&guard);
-    for id in ["77-1", "0-77", "nonsense", ""] {
+    for id in ["0-ffffffffffffffff", "77-1", "0-77", "nonsense", ""] {
         assert_eq!(
             client
                 .send_with("GET", "", &[("Last-Event-ID", id)])
