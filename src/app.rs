@@ -19,7 +19,8 @@ use crate::crypto::{Keyring, KeyringError};
 use crate::gateway::{self, Gateway};
 use crate::grant::{GrantId, Grants};
 use crate::http::Origins;
-use crate::identity::local::LocalUsers;
+use crate::http::client::HttpClient;
+use crate::identity::IdentityProviders;
 use crate::listener::{self, BindError, Drain, Workers};
 use crate::oauth::AuthorizationServer;
 use crate::resource::ProtectedResource;
@@ -101,10 +102,18 @@ impl Guard {
             clock.clone(),
             config.lifetimes,
         );
+        let identity = IdentityProviders::new(
+            config.identity.clone(),
+            config.external_url.clone(),
+            HttpClient::new(config.extra_roots.clone()),
+            store.clone(),
+            clock.clone(),
+        );
         let resource = ProtectedResource::new(
             &config.external_url,
             MCP_PATH,
             grants.clone(),
+            Arc::clone(&identity),
             clock.clone(),
         );
         let authorization_server = AuthorizationServer::new(
@@ -113,7 +122,7 @@ impl Guard {
             keyring.clone(),
             grants.clone(),
             clock.clone(),
-            LocalUsers::new(config.users.clone()),
+            identity,
             origins.clone(),
         );
         let gateway = Gateway::new(
@@ -192,9 +201,9 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
         max_body_size: config.limits.body_size,
         max_streams_per_user: config.limits.streams_per_user,
         streaming_only: config.http_streaming_only,
-        start_timeout: config.upstream.start_timeout,
-        request_timeout: config.upstream.request_timeout,
-        session_idle_timeout: config.upstream.session_idle_timeout,
+        start_timeout: config.timeouts.start,
+        request_timeout: config.timeouts.request,
+        session_idle_timeout: config.timeouts.session_idle,
     }
 }
 

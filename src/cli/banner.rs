@@ -35,12 +35,13 @@ const NAMES: usize = 5;
 
 fn users(config: &Config) -> String {
     let mut names: Vec<_> = config
-        .users
+        .identity
+        .local
         .iter()
         .take(NAMES)
         .map(|user| user.name.escape_debug().to_string())
         .collect();
-    match config.users.len().saturating_sub(NAMES) {
+    match config.identity.local.len().saturating_sub(NAMES) {
         0 => {}
         more => names.push(format!("and {more} more")),
     }

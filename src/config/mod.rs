@@ -36,8 +36,7 @@ pub use surroundings::{FileText, Surroundings};
 
 use crate::grant::Lifetimes;
 use crate::http::ExternalUrl;
-use crate::identity::local::LocalUser;
-use crate::{oauth, telemetry, upstream};
+use crate::{identity, oauth, telemetry, upstream};
 
 /// Everything the guard runs with. Complete and valid.
 #[derive(Clone)]
@@ -50,11 +49,15 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Browser origins beside the guard's own, as `scheme://host[:port]`.
     pub allowed_origins: Vec<String>,
-    /// Never empty.
-    pub users: Vec<LocalUser>,
+    /// Who may sign in, and how.
+    pub identity: identity::Settings,
+    /// Further roots of trust for connections to identity providers and upstreams, as PEM
+    /// (`--tls-ca-file`).
+    pub extra_roots: Option<Vec<u8>>,
     pub lifetimes: Lifetimes,
     pub oauth: oauth::Settings,
-    pub upstream: upstream::Settings,
+    pub upstream: upstream::Upstream,
+    pub timeouts: Timeouts,
     /// GET with `text/event-stream` is answered 405.
     pub http_streaming_only: bool,
     pub store: StoreSettings,
@@ -72,6 +75,17 @@ pub struct Limits {
     /// From one IPv4 address or IPv6 /64.
     pub connections_per_address: usize,
     pub streams_per_user: usize,
+}
+
+/// How long the wrapped server may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To start.
+    pub start: Duration,
+    /// To answer a request, or to report progress.
+    pub request: Duration,
+    /// How long a session without traffic and streams is kept.
+    pub session_idle: Duration,
 }
 
 /// Where the state lives.

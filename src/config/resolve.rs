@@ -27,18 +27,14 @@ impl Config {
     pub fn resolve(raw: &RawConfig) -> Result<Self, ConfigError> {
         let (external_url, listening) = Listening::resolve(raw)?;
         listening::refuse_exposure(raw, &external_url)?;
-        let users = sign_in::users(raw, &external_url)?;
+        let identity = sign_in::settings(raw, &external_url)?;
         let shutdown_grace = raw.duration("shutdown-grace")?;
-        let upstream = wrapped::settings(raw, shutdown_grace)?;
+        let upstream = wrapped::upstream(raw, shutdown_grace)?;
         let trusted_proxies = raw.list("trusted-proxies", value::network)?;
         let mut warnings = raw.warnings().to_vec();
         let proxied = !trusted_proxies.is_empty();
         warnings.extend(sign_in::warning(raw));
-        let oauth = oauth_settings(
-            raw,
-            &external_url,
-            server_name::server_name(&upstream.command),
-        )?;
+        let oauth = oauth_settings(raw, &external_url, server_name::of(&upstream))?;
         if matches!(oauth.registration, RegistrationPolicy::Off) {
             warnings.push(REGISTRATION_OFF.to_owned());
         }
@@ -48,10 +44,12 @@ impl Config {
             shutdown_grace,
             trusted_proxies,
             allowed_origins: raw.list("allowed-origins", value::origin)?,
-            users,
+            identity,
+            extra_roots: None,
             lifetimes: lifetimes(raw)?,
             oauth,
             upstream,
+            timeouts: wrapped::timeouts(raw)?,
             http_streaming_only: raw.is_on("http-streaming-only")?,
             store: store(raw, &external_url)?,
             log: log(raw)?,
@@ -246,7 +244,7 @@ impl RawConfig {
 mod tests {
     use super::*;
     use crate::config::{Invocation, Surroundings, from_args};
-    use crate::upstream::Isolation;
+    use crate::upstream::{Isolation, Upstream};
 
     type Pairs<'a> = &'a [(&'static str, &'static str)];
 
@@ -287,18 +285,21 @@ mod tests {
         assert_eq!(config.lifetimes.grant, seconds(90 * 86400));
         assert_eq!(config.lifetimes.refresh_grace, seconds(120));
         assert_eq!(config.lifetimes.code, seconds(60));
-        assert_eq!(config.upstream.isolation, Isolation::Session);
-        assert_eq!(config.upstream.max_children, 32);
-        assert_eq!(config.upstream.max_children_per_user, 4);
-        assert_eq!(config.upstream.session_idle_timeout, seconds(1800));
-        assert_eq!(config.upstream.start_timeout, seconds(60));
-        assert_eq!(config.upstream.request_timeout, seconds(300));
+        let Upstream::Command(command) = &config.upstream else {
+            panic!("a URL");
+        };
+        assert_eq!(command.isolation, Isolation::Session);
+        assert_eq!(command.max_children, 32);
+        assert_eq!(command.max_children_per_user, 4);
+        assert_eq!(config.timeouts.session_idle, seconds(1800));
+        assert_eq!(config.timeouts.start, seconds(60));
+        assert_eq!(config.timeouts.request, seconds(300));
         assert!(matches!(
             config.oauth.registration,
             RegistrationPolicy::Open
         ));
         assert_eq!(config.mcp_url(), "http://localhost:8080/mcp");
-        assert_eq!(config.users.len(), 1);
+        assert_eq!(config.identity.local.len(), 1);
     }
 
     #[test]

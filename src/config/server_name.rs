@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use crate::upstream::Upstream;
+
 /// What starts packages and scripts, and says nothing about them.
 const RUNNERS: [&str; 12] = [
     "npx", "npm", "pnpm", "bunx", "bun", "uvx", "uv", "pipx", "node", "deno", "python", "python3",
@@ -10,9 +12,17 @@ const RUNNERS: [&str; 12] = [
 /// What may stand between a runner and what it runs.
 const VERBS: [&str; 4] = ["run", "exec", "dlx", "x"];
 
-/// The server's name for people, and for the clients' configuration: from the package that a
+/// The server's name for people, and for the clients' configuration.
+pub(super) fn of(upstream: &Upstream) -> String {
+    match upstream {
+        Upstream::Command(settings) => of_command(&settings.command),
+        Upstream::Url(settings) => settings.url.host_str().unwrap_or("mcp").to_owned(),
+    }
+}
+
+/// From the package that a
 /// runner is told to run (`npx -y @scope/server-x@2` → `server-x`), or else from the program.
-pub(super) fn server_name(command: &[OsString]) -> String {
+fn of_command(command: &[OsString]) -> String {
     let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
     let program = words.first().map_or("mcp", |word| stem(word));
     let named = RUNNERS.contains(&program).then(|| {
@@ -63,7 +73,7 @@ mod tests {
             ("", "mcp"),
         ] {
             let words: Vec<_> = command.split_whitespace().map(OsString::from).collect();
-            assert_eq!(server_name(&words), name, "{command}");
+            assert_eq!(of_command(&words), name, "{command}");
         }
     }
 }

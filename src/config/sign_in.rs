@@ -7,13 +7,22 @@ use secrecy::ExposeSecret;
 use super::surroundings::FileText;
 use super::{ConfigError, RawConfig, Setting};
 use crate::http::ExternalUrl;
+use crate::identity;
 use crate::identity::local::{self, LocalUser, OWNER, PasswordSecret};
 
-/// All local users.
-pub(super) fn users(
+/// All ways to sign in.
+pub(super) fn settings(
     raw: &RawConfig,
     external_url: &ExternalUrl,
-) -> Result<Vec<LocalUser>, ConfigError> {
+) -> Result<identity::Settings, ConfigError> {
+    Ok(identity::Settings {
+        local: users(raw, external_url)?,
+        ..identity::Settings::default()
+    })
+}
+
+/// All local users.
+fn users(raw: &RawConfig, external_url: &ExternalUrl) -> Result<Vec<LocalUser>, ConfigError> {
     let mut users = from_file(raw)?;
     if let Some(owner) = owner(raw, external_url)? {
         if users.iter().any(|user| user.name == OWNER) {

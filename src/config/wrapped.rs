@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ConfigError, RawConfig, Setting, value};
-use crate::upstream::{self, ChildStderr, Isolation, Settings};
+use super::{ConfigError, RawConfig, Setting, Timeouts, value};
+use crate::upstream::{self, ChildStderr, Isolation, Settings, Upstream};
 
 /// How long a child has after its stdin closed, and again after SIGTERM; less if the whole stop has
 /// less.
@@ -14,8 +14,22 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Where `execvp` looks when there is no `PATH`.
 const STANDARD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// How to start the wrapped server.
-pub(super) fn settings(raw: &RawConfig, shutdown_grace: Duration) -> Result<Settings, ConfigError> {
+/// The wrapped server.
+pub(super) fn upstream(raw: &RawConfig, shutdown_grace: Duration) -> Result<Upstream, ConfigError> {
+    command_settings(raw, shutdown_grace).map(Upstream::Command)
+}
+
+/// How long it may take.
+pub(super) fn timeouts(raw: &RawConfig) -> Result<Timeouts, ConfigError> {
+    Ok(Timeouts {
+        start: raw.time("start-timeout")?,
+        request: raw.time("request-timeout")?,
+        session_idle: raw.time("session-idle-timeout")?,
+    })
+}
+
+/// How to start the wrapped command.
+fn command_settings(raw: &RawConfig, shutdown_grace: Duration) -> Result<Settings, ConfigError> {
     let working_dir = working_dir(raw)?;
     let isolation = isolation(raw)?;
     Ok(Settings {
@@ -32,9 +46,7 @@ pub(super) fn settings(raw: &RawConfig, shutdown_grace: Duration) -> Result<Sett
         working_dir,
         max_children: raw.value("max-children", value::count)?,
         max_children_per_user: raw.value("max-children-per-user", value::count)?,
-        start_timeout: raw.time("start-timeout")?,
-        request_timeout: raw.time("request-timeout")?,
-        session_idle_timeout: raw.time("session-idle-timeout")?,
+        idle_timeout: raw.time("session-idle-timeout")?,
         stop_grace: STOP_GRACE.min(shutdown_grace / 2),
     })
 }
@@ -145,7 +157,7 @@ mod tests {
         command: &[&'static str],
     ) -> Result<Settings, ConfigError> {
         let raw = RawConfig::from_pairs(pairs.iter().copied(), command.iter().copied())?;
-        settings(&raw, Duration::from_secs(30))
+        command_settings(&raw, Duration::from_secs(30))
     }
 
     #[test]
@@ -198,7 +210,7 @@ mod tests {
     fn a_stop_leaves_children_less_time_than_the_whole() {
         let grace = |seconds| {
             let raw = RawConfig::from_pairs([], ["sh"]).unwrap();
-            settings(&raw, Duration::from_secs(seconds))
+            command_settings(&raw, Duration::from_secs(seconds))
                 .unwrap()
                 .stop_grace
         };

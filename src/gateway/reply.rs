@@ -3,11 +3,12 @@
 //! 404 makes a client begin a new session, 401 a new sign-in, 400 neither: each is said only where
 //! that is the right thing to do.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
-use super::event_stream::Events;
 use crate::http::{Body, BodyError, Inbound, Reply};
 use crate::mcp::{ErrorCode, Message, ParseError, error_for, error_without_id};
 use crate::upstream::{JoinError, SendError};
@@ -20,7 +21,9 @@ pub(super) fn json(message: Bytes) -> Reply {
 }
 
 /// A stream of events.
-pub(super) fn events(events: Events) -> Reply {
+pub(super) fn events(
+    events: impl http_body::Body<Data = Bytes, Error = Infallible> + 'static,
+) -> Reply {
     let mut reply = Response::new(Body::stream(events));
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -13,7 +13,7 @@ use super::record::{access_key, client_prefix, encode, grant_key};
 use super::refresh_token::RefreshToken;
 use super::{ClientId, GrantId, Grants};
 use crate::crypto::TokenHash;
-use crate::identity::Subject;
+use crate::identity::Identity;
 use crate::store::StoreError;
 
 /// How many grants a page of the index brings.
@@ -60,18 +60,18 @@ impl Grants {
         Ok(found.is_some_and(|found| found.record.client == *client))
     }
 
-    /// The grant that a refresh token is of, and whose that is. `None` unless the token was once
+    /// The grant that a refresh token is of, and the person whose that is. `None` unless the token was once
     /// ours and the grant lives.
     pub async fn holder(
         &self,
         refresh_token: &str,
-    ) -> Result<Option<(GrantId, Subject)>, StoreError> {
+    ) -> Result<Option<(GrantId, Identity)>, StoreError> {
         let Some(token) = RefreshToken::parse(&self.keyring, refresh_token) else {
             return Ok(None);
         };
         let found = self.load(&token.grant).await?;
         let live = found.filter(|found| found.record.is_live(self.clock.now()));
-        Ok(live.map(|found| (token.grant, found.record.identity.subject)))
+        Ok(live.map(|found| (token.grant, found.record.identity)))
     }
 
     /// Ends a grant and all that belongs to it. When this returns, no lookup in this process finds

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::clock::Clock;
 use crate::crypto::{Keyring, TokenHash};
-use crate::identity::{Identity, Subject};
+use crate::identity::Identity;
 use crate::store::Store;
 
 pub(crate) const RESOURCE: &str = "https://guard.test/mcp";
@@ -59,12 +59,7 @@ pub(crate) fn room_with(lifetimes: Lifetimes) -> Room {
 impl Room {
     pub(crate) fn approval(&self) -> Approval {
         Approval {
-            identity: Identity {
-                subject: Subject::local("owner"),
-                login: "owner".into(),
-                email: None,
-                groups: Vec::new(),
-            },
+            identity: Identity::local("owner"),
             client: self.client.clone(),
             redirect_uri: REDIRECT.into(),
             code_challenge: CodeChallenge::parse(Some(CHALLENGE), Some("S256")).unwrap(),

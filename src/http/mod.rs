@@ -1,13 +1,16 @@
 //! HTTP as the rest of the guard sees it: one canonical request, one body type, strict parsers for
-//! forms, queries and cookies, the Host and Origin rules. Knows nothing of OAuth or MCP.
+//! forms, queries and cookies, the Host and Origin rules, a client for requests of our own. Knows
+//! nothing of OAuth or MCP.
 
 mod body;
 pub mod canonical;
+pub mod client;
 pub mod cookie;
 mod external_url;
 pub mod form;
 mod origin;
 pub mod proxies;
+pub mod trust;
 
 use std::net::IpAddr;
 

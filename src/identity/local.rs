@@ -117,12 +117,7 @@ impl LocalUsers {
 
     fn welcome(&self, user: &LocalUser, attempt: &Attempt) -> Identity {
         self.brakes().forgive(attempt);
-        Identity {
-            subject: Subject::local(&user.name),
-            login: user.name.clone(),
-            email: None,
-            groups: Vec::new(),
-        }
+        Identity::local(&user.name)
     }
 
     fn user(&self, name: &str) -> Option<&LocalUser> {

@@ -198,7 +198,7 @@ impl AuthorizationServer {
             sign_in_action: &format!("{prefix}/.auth/password"),
             cancel_action: &format!("{prefix}/.auth/continue"),
             sealed_request: page.sealed,
-            name: self.users.asks_for_name().then_some(page.name),
+            name: self.identity.local().asks_for_name().then_some(page.name),
             problem: page.problem,
         };
         pages::html(status, consent.html())

@@ -109,7 +109,8 @@ impl AuthorizationServer {
         let request = &submission.request;
         let password = submission.password.clone();
         let signed_in = self
-            .users
+            .identity
+            .local()
             .sign_in(&submission.name, password, submission.from);
         let identity = match signed_in.await {
             Ok(identity) => identity,
@@ -139,7 +140,7 @@ impl AuthorizationServer {
         tracing::warn!(event = "sign_in_refused", from = %submission.from,
             name = submission.name.as_str(), "a sign-in was refused");
         let (status, problem, wait) = match refused {
-            Refused::WrongCredentials if self.users.asks_for_name() => (
+            Refused::WrongCredentials if self.identity.local().asks_for_name() => (
                 StatusCode::FORBIDDEN,
                 "The user name or the password is wrong.".to_owned(),
                 None,

@@ -14,7 +14,7 @@ use crate::crypto::Keyring;
 use crate::grant::{Grants, Lifetimes, ResourceUri};
 use crate::http::form::encode;
 use crate::http::{Body, ExternalUrl, Inbound, Origins, Reply, RequestBody};
-use crate::identity::local::{LocalUser, LocalUsers, PasswordSecret};
+use crate::identity::testing::local_users;
 use crate::store::Store;
 
 use super::{AuthorizationServer, Endpoint, RedirectPattern, RegistrationPolicy, Settings};
@@ -65,10 +65,6 @@ impl Guard {
             refresh_grace: Duration::from_mins(2),
         };
         let grants = Grants::new(store.clone(), keyring.clone(), clock.clone(), lifetimes);
-        let user = |name: &&str| LocalUser {
-            name: (*name).to_owned(),
-            secret: PasswordSecret::Plain(PASSWORD.into()),
-        };
         let settings = Settings {
             resource: ResourceUri(external_url.join("/mcp")),
             external_url: external_url.clone(),
@@ -82,7 +78,7 @@ impl Guard {
             keyring,
             grants.clone(),
             clock.clone(),
-            LocalUsers::new(self.users.iter().map(user).collect()),
+            local_users(&self.users, PASSWORD),
             Origins::new(external_url, Vec::new()),
         );
         Running {

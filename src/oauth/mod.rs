@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::{Grants, ResourceUri};
 use crate::http::{ExternalUrl, Inbound, Origins, Reply};
-use crate::identity::local::LocalUsers;
+use crate::identity::IdentityProviders;
 use crate::policy::rate_limit::RateLimit;
 use crate::store::Store;
 
@@ -82,7 +82,7 @@ pub struct AuthorizationServer {
     grants: Grants,
     keyring: Keyring,
     clock: Clock,
-    users: LocalUsers,
+    identity: Arc<IdentityProviders>,
     origins: Origins,
     registrations: RateLimit,
 }
@@ -94,7 +94,7 @@ impl AuthorizationServer {
         keyring: Keyring,
         grants: Grants,
         clock: Clock,
-        users: LocalUsers,
+        identity: Arc<IdentityProviders>,
         origins: Origins,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -103,7 +103,7 @@ impl AuthorizationServer {
             grants,
             keyring,
             clock,
-            users,
+            identity,
             origins,
             registrations: registration::rate_limit(),
         })

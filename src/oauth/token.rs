@@ -63,21 +63,21 @@ impl AuthorizationServer {
         Ok(pair.await?)
     }
 
-    /// A user who is no longer there has no access from the next refresh on. The grant ends, so that
-    /// it does not come back with a user of the same name.
+    /// Whom the rules no longer let in has no access from the next refresh on. The grant
+    /// ends, so that it does not come back with a user of the same name.
     async fn refuse_removed(&self, refresh_token: &str) -> Result<(), OAuthError> {
-        let Some((grant, subject)) = self.grants.holder(refresh_token).await? else {
+        let Some((grant, identity)) = self.grants.holder(refresh_token).await? else {
             return Ok(());
         };
-        if self.users.knows(&subject) {
+        let Err(refusal) = self.identity.admits(&identity) else {
             return Ok(());
-        }
-        tracing::info!(event = "user_removed", grant = %grant.0, subject = subject.as_str(),
-            "a grant of a user who is no longer there ends");
+        };
+        tracing::info!(event = "user_removed", grant = %grant.0, subject = %identity.subject,
+            missing = refusal.missing, "a grant of a user who is no longer let in ends");
         self.grants.revoke(&grant).await?;
         Err(OAuthError::new(
             ErrorCode::InvalidGrant,
-            "the user was removed; the grant has ended",
+            "the user is no longer let in; the grant has ended",
         ))
     }
 

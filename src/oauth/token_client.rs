@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::grant::{Approval, ClientId, CodeChallenge, ResourceUri, Scopes};
-use crate::identity::{Identity, Subject};
+use crate::identity::Identity;
 
 use super::Endpoint;
 use super::fixture::{Answered, CHALLENGE, Running, VERIFIER, form, guard};
@@ -44,12 +44,7 @@ impl TokenClient {
 
     async fn code_of(&self, user: &str) -> String {
         let approval = Approval {
-            identity: Identity {
-                subject: Subject::local(user),
-                login: user.into(),
-                email: None,
-                groups: Vec::new(),
-            },
+            identity: Identity::local(user),
             client: ClientId(self.id.clone()),
             redirect_uri: REDIRECT.into(),
             code_challenge: CodeChallenge::parse(Some(CHALLENGE), Some("S256")).unwrap(),

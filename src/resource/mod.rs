@@ -21,7 +21,7 @@ use crate::grant::{
     AccessToken, ClientId, GrantId, Grants, Mark, ResourceUri, Revocations, Scopes,
 };
 use crate::http::{ExternalUrl, Reply};
-use crate::identity::Identity;
+use crate::identity::{Identity, IdentityProviders};
 
 /// Who is calling, through what, allowed what.
 #[derive(Clone, Debug)]
@@ -63,6 +63,7 @@ pub struct ProtectedResource {
     challenge: Challenge,
     metadata: Metadata,
     grants: Grants,
+    identity: Arc<IdentityProviders>,
     revocations: Arc<Revocations>,
     clock: Clock,
     cache: Cache<TokenHash, Known>,
@@ -78,7 +79,13 @@ struct Known {
 
 impl ProtectedResource {
     /// `path` is the endpoint's public path below the external URL, e.g. `/mcp`.
-    pub fn new(external: &ExternalUrl, path: &str, grants: Grants, clock: Clock) -> Arc<Self> {
+    pub fn new(
+        external: &ExternalUrl,
+        path: &str,
+        grants: Grants,
+        identity: Arc<IdentityProviders>,
+        clock: Clock,
+    ) -> Arc<Self> {
         let uri = ResourceUri(external.join(path));
         Arc::new(Self {
             challenge: Challenge::new(&external.well_known("oauth-protected-resource", path)),
@@ -86,6 +93,7 @@ impl ProtectedResource {
             uri,
             revocations: grants.revocation_marks(),
             grants,
+            identity,
             clock,
             cache: Cache::new(CAPACITY),
         })
@@ -115,6 +123,11 @@ impl ProtectedResource {
     /// a person who opened the MCP URL in a browser.
     pub fn refuse(&self, denied: Denied, page: Option<Reply>) -> Reply {
         self.challenge.refuse(denied, page)
+    }
+
+    /// Forgets what was looked up, because the rules on who may come in have changed.
+    pub fn forget(&self) {
+        self.cache.clear();
     }
 
     /// The RFC 9728 document.
@@ -175,6 +188,13 @@ impl ProtectedResource {
                 "a token of another resource was refused");
             return Err(Denied::InvalidToken);
         }
+        // Whom the rules no longer let in stays outside, whatever the token's life.
+        if let Err(refusal) = self.identity.admits(&token.identity) {
+            tracing::warn!(event = "user_removed", grant = %token.grant.0,
+                subject = %token.identity.subject, missing = refusal.missing,
+                "a token of a user who is no longer let in was refused");
+            return Err(Denied::InvalidToken);
+        }
         Ok(Principal::from(token))
     }
 }
@@ -200,10 +220,18 @@ mod tests {
     use crate::crypto::Keyring;
     use crate::grant::TokenPair;
     use crate::grant::testing::{LIFETIMES, RESOURCE, Room, in_parallel, room};
+    use crate::identity::testing::local_users;
 
     fn guarded(room: &Room, external: &str) -> Arc<ProtectedResource> {
         let external = ExternalUrl::parse(external).unwrap();
-        ProtectedResource::new(&external, "/mcp", room.grants.clone(), room.clock.clone())
+        let users = local_users(&["owner"], "");
+        ProtectedResource::new(
+            &external,
+            "/mcp",
+            room.grants.clone(),
+            users,
+            room.clock.clone(),
+        )
     }
 
     fn headers(pair: &TokenPair) -> HeaderMap {

@@ -262,7 +262,7 @@ impl<C: Client> Children<C> {
         let terms = Terms {
             number,
             stop_grace: self.settings.stop_grace,
-            idle_timeout: self.settings.session_idle_timeout,
+            idle_timeout: self.settings.idle_timeout,
         };
         tokio::spawn(async move {
             let ending = child::tend(process, pipes, wire, terms).await;

@@ -2,14 +2,14 @@
 //! the messages of one or many sessions over a child's two pipes.
 //!
 //! The gateway sees [`Children`] (which child a session gets), [`Attachment`] (what a session says
-//! to its child) and [`Client`] (what a child says to a session). Upstreams that are URLs are to
-//! stand beside `Children` in an enum.
+//! to its child) and [`Client`] (what a child says to a session).
 
 mod attachment;
 mod child;
 mod children;
 mod environment;
 mod handshake;
+pub mod http;
 mod mux;
 mod outbox;
 mod output;
@@ -35,6 +35,15 @@ pub use environment::{UnknownPlaceholder, check_placeholders, is_ours, uses_iden
 pub use program::find_program;
 
 use crate::mcp::Message;
+
+/// What the guard stands in front of.
+#[derive(Clone, Debug)]
+pub enum Upstream {
+    /// A command that speaks MCP over its standard input and output.
+    Command(Settings),
+    /// A server that speaks HTTP.
+    Url(http::Settings),
+}
 
 /// Which callers may share a child process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +80,8 @@ pub struct Settings {
     pub isolation: Isolation,
     pub max_children: usize,
     pub max_children_per_user: usize,
-    /// How long a child may take to answer `initialize`.
-    pub start_timeout: Duration,
-    /// How long a request may go without an answer or progress.
-    pub request_timeout: Duration,
-    /// How long a session without traffic and streams is kept.
-    pub session_idle_timeout: Duration,
+    /// How long a child without sessions is kept.
+    pub idle_timeout: Duration,
     /// How long a child has after its stdin closed, and again after SIGTERM.
     pub stop_grace: Duration,
 }
@@ -229,9 +234,7 @@ mod tests {
             isolation: Isolation::Session,
             max_children: 8,
             max_children_per_user: 4,
-            start_timeout: Duration::from_secs(10),
-            request_timeout: Duration::from_secs(10),
-            session_idle_timeout: Duration::from_mins(1),
+            idle_timeout: Duration::from_mins(1),
             stop_grace: Duration::from_millis(500),
         }
     }

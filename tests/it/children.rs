@@ -36,9 +36,7 @@ fn shell(script: &str, mark: &str) -> Settings {
         isolation: Isolation::Session,
         max_children: 32,
         max_children_per_user: 4,
-        start_timeout: PATIENCE,
-        request_timeout: PATIENCE,
-        session_idle_timeout: PATIENCE,
+        idle_timeout: PATIENCE,
         stop_grace: GRACE,
     }
 }
@@ -452,7 +450,7 @@ async fn r09_fifty_who_wait_for_one_child_start_one() {
 async fn a_shared_child_that_nobody_uses_is_stopped() {
     let mut settings = shell("cat >/dev/null", "idle");
     settings.isolation = Isolation::User;
-    settings.session_idle_timeout = Duration::from_millis(50);
+    settings.idle_timeout = Duration::from_millis(50);
     let children = children(settings);
     drop(joined(&children).await);
     until(|| children.count() == 0).await;

@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use super::event_stream::{Connection, EventStream};
 use super::exchange::{Exchange, First};
 use super::session::Session;
-use super::{Gateway, patience, reply, session_id};
+use super::{Bridge, patience, reply, session_id};
 use crate::http::{Inbound, Reply, RequestBody};
 use crate::mcp::{ErrorCode, Kind, Message, ParseError, Version, error_for, parse_batch};
 use crate::resource::Principal;
@@ -18,7 +18,7 @@ use crate::upstream::SendError;
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
-impl Gateway {
+impl Bridge {
     pub(super) async fn post(&self, mut request: Box<Inbound>, principal: &Principal) -> Reply {
         if !reply::is_json(&request) {
             return reply::unsupported_media_type();

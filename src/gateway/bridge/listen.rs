@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use super::event_stream::{Connection, EventStream, parse_event_id};
 use super::session::Session;
-use super::{Gateway, reply};
+use super::{Bridge, reply};
 use crate::http::{Inbound, Reply};
 use crate::mcp::Version;
 use crate::resource::Principal;
 
-impl Gateway {
+impl Bridge {
     pub(super) fn listen(&self, request: &Inbound, principal: &Principal) -> Reply {
         if self.settings.streaming_only {
             return reply::method_not_allowed();

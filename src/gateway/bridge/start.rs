@@ -7,7 +7,7 @@ use hyper::header::HeaderValue;
 
 use super::exchange::First;
 use super::session::Session;
-use super::{Gateway, reply, session_id};
+use super::{Bridge, reply, session_id};
 use crate::http::Reply;
 use crate::mcp::{Kind, Message, Version};
 use crate::resource::Principal;
@@ -19,7 +19,7 @@ const EXITED: &str = "the server exited before it answered initialize";
 /// What the clients of a session that made room are told.
 const REPLACED: &str = "a newer session of the same user took its place";
 
-impl Gateway {
+impl Bridge {
     /// Opens a session. A session id that came with the request is not looked at: clients send
     /// stale ones (VS Code, Claude), and an id of the client's choosing never becomes a session
     ///

@@ -1,0 +1,133 @@
+//! The bridge: MCP's streamable HTTP transport (2025-03-26 … 2025-11-25) towards clients, the
+//! children of [`crate::upstream`] behind it.
+//!
+//! A session belongs to the subject and client that opened it; to anybody else it does not exist.
+
+mod awaited;
+mod event_stream;
+mod exchange;
+mod expiry;
+mod listen;
+mod patience;
+mod places;
+mod post;
+mod session;
+mod sessions;
+mod start;
+
+use std::sync::Arc;
+use std::thread::ThreadId;
+
+use hyper::{Method, StatusCode};
+
+use super::{Settings, reply, session_id};
+use crate::clock::Clock;
+use crate::crypto::Keyring;
+use crate::grant::GrantId;
+use crate::http::{Inbound, Reply};
+use crate::resource::Principal;
+use crate::upstream::{self, Children};
+
+use places::Places;
+use session::Session;
+use sessions::Sessions;
+
+/// A wrapped command, as clients see it.
+pub(super) struct Bridge {
+    settings: Settings,
+    children: Arc<Children<Session>>,
+    sessions: Sessions,
+    /// Listening streams.
+    streams: Places,
+    clock: Clock,
+}
+
+impl Bridge {
+    pub(super) fn new(
+        settings: Settings,
+        command: upstream::Settings,
+        keyring: Keyring,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            settings,
+            children: Children::new(command),
+            sessions: Sessions::new(keyring),
+            streams: Places::default(),
+            clock,
+        }
+    }
+
+    /// Answers a request of this principal's.
+    pub(super) async fn answer(&self, request: Box<Inbound>, principal: &Principal) -> Reply {
+        match request.method {
+            Method::POST => self.post(request, principal).await,
+            Method::GET => self.listen(&request, principal),
+            Method::DELETE => self.end(&request, principal),
+            _ => reply::method_not_allowed(),
+        }
+    }
+
+    /// Where the session's child has its pipes.
+    pub(super) fn home(&self, session: &str) -> Option<ThreadId> {
+        self.sessions.home(session)
+    }
+
+    /// DELETE: the client is done with its session (2025-11-25, Session Management 5).
+    fn end(&self, request: &Inbound, principal: &Principal) -> Reply {
+        let session = match self.session(request, principal) {
+            Ok(session) => session,
+            Err(reply) => return reply,
+        };
+        self.sessions.remove(&session);
+        session.close("the client ended the session");
+        reply::empty(StatusCode::NO_CONTENT)
+    }
+
+    /// The session that the request names, if it is this principal's. Unknown and somebody else's
+    /// get the same answer.
+    fn session(&self, request: &Inbound, principal: &Principal) -> Result<Arc<Session>, Reply> {
+        if !request.headers.contains_key(session_id::HEADER) {
+            return Err(reply::bad_request("the Mcp-Session-Id header is missing"));
+        }
+        request
+            .header(session_id::HEADER)
+            .and_then(|id| self.sessions.find(id, principal))
+            .ok_or_else(reply::session_not_found)
+    }
+
+    /// Ends every open stream that a revoked grant had opened.
+    pub(super) fn grant_revoked(&self, grant: &GrantId) {
+        for session in self.sessions.all() {
+            session.grant_revoked(grant);
+        }
+    }
+
+    /// Lets time take its toll: overdue requests, held messages, idle sessions.
+    pub(super) fn sweep(&self) {
+        for session in self.sessions.all() {
+            session.expire(self.settings.request_timeout);
+            if session.has_ended() || session.idle_for() > self.settings.session_idle_timeout {
+                self.sessions.remove(&session);
+                session.close("the session was idle for too long");
+            }
+        }
+    }
+
+    /// The first step of stopping: listening streams end, with the hint to come back. What is in
+    /// flight goes on.
+    pub(super) fn end_listening(&self) {
+        for session in self.sessions.all() {
+            session.end_listening();
+        }
+    }
+
+    /// The last step of stopping: every session ends, every child is stopped.
+    pub(super) async fn stop(&self) {
+        for session in self.sessions.all() {
+            self.sessions.remove(&session);
+            session.close("the guard is stopping");
+        }
+        self.children.stop().await;
+    }
+}

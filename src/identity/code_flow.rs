@@ -1,0 +1,1 @@
+//! The authorization code grant towards identity providers, through the `oauth2` crate.

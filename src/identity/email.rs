@@ -1,0 +1,1 @@
+//! E-mail addresses, as far as rules compare them.
