@@ -16,11 +16,11 @@ export const BINARY = process.env.INTEROP_BINARY ?? join(REPOSITORY, 'target/rel
 export const FIXTURE =
   process.env.INTEROP_FIXTURE ?? join(REPOSITORY, 'target/release/examples/conformance_server');
 
-export async function freePort() {
+export async function freePort(host = '127.0.0.1') {
   const server = createServer();
   await new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
+    server.listen(0, host, resolve);
   });
   const { port } = server.address();
   await new Promise((resolve) => server.close(resolve));
@@ -28,9 +28,9 @@ export async function freePort() {
 }
 
 export class Guard {
-  /** Starts it before `command` and waits until it serves. */
-  static async before(command, { flags = [], env = {} } = {}) {
-    const port = await freePort();
+  /** Starts it before `command` and waits until it serves. `port`: where, if that was promised. */
+  static async before(command, { flags = [], env = {}, port } = {}) {
+    port ??= await freePort();
     const guard = new Guard();
     guard.url = `http://localhost:${port}`;
     guard.mcpUrl = `${guard.url}/mcp`;

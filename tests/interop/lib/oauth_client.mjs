@@ -50,12 +50,17 @@ export async function authorization(guard, client, redirectUri = client.redirect
   return { url, verifier, state, redirectUri };
 }
 
-/** The whole dance; gives the token endpoint's answer. */
-export async function obtainTokens(guard) {
+/** The whole dance; gives the token endpoint's answer. `person` as for `Browser.walk`. */
+export async function obtainTokens(guard, person) {
   const client = await register(guard);
   const request = await authorization(guard, client);
-  const target = await new Browser().signIn(request.url);
+  const target = await new Browser().signIn(request.url, person);
+  return redeem(guard, client, request, target);
+}
+
+export async function redeem(guard, client, request, target) {
   expectEqual(target.searchParams.get('state'), request.state, 'state');
+  expect(target.searchParams.has('code'), `the client was sent ${target.search}`);
   const { token_endpoint: endpoint } = await discover(guard);
   const answer = await fetch(endpoint, {
     method: 'POST',

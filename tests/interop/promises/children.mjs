@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { expect } from '../lib/checks.mjs';
 import { Guard } from '../lib/guard.mjs';
+import { initialize } from '../lib/mcp.mjs';
 import { obtainTokens } from '../lib/oauth_client.mjs';
 import { processesWith } from '../lib/processes.mjs';
 import { EVERYTHING } from '../lib/servers.mjs';
@@ -35,27 +36,4 @@ async function end(signal) {
   } finally {
     await guard.stop();
   }
-}
-
-async function initialize(guard, token) {
-  const answer = await fetch(guard.mcpUrl, {
-    method: 'POST',
-    headers: {
-      authorization: `Bearer ${token}`,
-      accept: 'application/json, text/event-stream',
-      'content-type': 'application/json',
-    },
-    body: JSON.stringify({
-      jsonrpc: '2.0',
-      id: 1,
-      method: 'initialize',
-      params: {
-        protocolVersion: '2025-11-25',
-        capabilities: {},
-        clientInfo: { name: 'interop', version: '1' },
-      },
-    }),
-  });
-  const text = await answer.text();
-  expect(answer.ok && text.includes('serverInfo'), `initialize answered ${answer.status}: ${text}`);
 }

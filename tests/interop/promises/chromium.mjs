@@ -1,43 +1,31 @@
 // What a person sees, in Chromium: the consent page on two widths and in two colour schemes,
 // the ways out of it, and the attacks that need a browser (A-033, A-041, A-043).
 
-import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
-
-import { chromium as engine } from 'playwright-core';
-
 import { expect, expectEqual } from '../lib/checks.mjs';
+import {
+  CLIENT_NAME,
+  EXECUTABLE,
+  SCREENS,
+  STEP,
+  hasChromium,
+  launch,
+  onPage,
+  picture,
+  readable,
+} from '../lib/chromium.mjs';
 import { FIXTURE, PASSWORD, withGuard } from '../lib/guard.mjs';
 import { Listener, certificateFor } from '../lib/listener.mjs';
-import { authorization, register } from '../lib/oauth_client.mjs';
+import { authorization } from '../lib/oauth_client.mjs';
 
-const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const HTTPS_HOST = 'client.example.com';
-const CLIENT_NAME = 'Interop browser client';
-const STEP = 10_000;
-
-const SCREENS = ['light', 'dark'].flatMap((colorScheme) => [
-  { name: `desktop-${colorScheme}`, viewport: { width: 1280, height: 800 }, colorScheme },
-  { name: `phone-${colorScheme}`, viewport: { width: 390, height: 844 }, colorScheme, isMobile: true },
-]);
 
 export async function chromium(checks, { screenshots }) {
-  if (!existsSync(EXECUTABLE)) {
+  if (!hasChromium()) {
     checks.missing('chromium', EXECUTABLE);
     return;
   }
-  if (screenshots) mkdirSync(screenshots, { recursive: true });
   const secure = await Listener.open(undefined, certificateFor(HTTPS_HOST));
-  const browser = await engine.launch({
-    executablePath: EXECUTABLE,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-dev-shm-usage',
-      '--disable-background-networking',
-      `--host-resolver-rules=MAP ${HTTPS_HOST}:443 127.0.0.1:${secure.port}`,
-    ],
-  });
+  const browser = await launch([`MAP ${HTTPS_HOST}:443 127.0.0.1:${secure.port}`]);
   try {
     await withGuard([FIXTURE], {}, async (guard) => {
       const scene = { checks, guard, browser, screenshots, secure };
@@ -77,33 +65,6 @@ async function looks(scene) {
       }),
     );
   }
-}
-
-async function readable(page, screen) {
-  const seen = await page.evaluate(() => {
-    const [red, green, blue] = getComputedStyle(document.body).backgroundColor.match(/[\d.]+/g).map(Number);
-    const root = getComputedStyle(document.documentElement).backgroundColor.match(/[\d.]+/g).map(Number);
-    const transparent = getComputedStyle(document.body).backgroundColor.startsWith('rgba(0, 0, 0, 0');
-    const shade = transparent ? (root[3] === 0 ? null : root[0] + root[1] + root[2]) : red + green + blue;
-    const unnamed = [...document.querySelectorAll('input:not([type=hidden]), button, a')].filter(
-      (part) => !part.labels?.length && !part.ariaLabel && !part.textContent.trim() && !part.value,
-    );
-    return {
-      shade,
-      overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
-      unnamed: unnamed.map((part) => part.outerHTML),
-      language: document.documentElement.lang,
-      title: document.title,
-      scripts: document.scripts.length,
-      headings: document.querySelectorAll('h1').length,
-    };
-  });
-  expect(seen.overflow <= 0, `scrolls sideways by ${seen.overflow} px`);
-  expect(seen.unnamed.length === 0, `without a label: ${seen.unnamed}`);
-  expect(seen.language && seen.title && seen.headings === 1, `lang, title, h1: ${JSON.stringify(seen)}`);
-  expectEqual(seen.scripts, 0, 'scripts');
-  const dark = seen.shade !== null && seen.shade < 3 * 128;
-  expectEqual(dark, screen.colorScheme === 'dark', 'dark background');
 }
 
 async function waysOut(scene) {
@@ -248,23 +209,4 @@ async function consent(page, guard, client, send, password = PASSWORD) {
   const field = page.locator('input[type=password]');
   await field.fill(password);
   await send(field);
-}
-
-/** A fresh browser context and a loopback client, both closed afterwards. */
-async function onPage({ browser, guard }, screen, use) {
-  const { name, ...options } = screen;
-  const context = await browser.newContext({ ...options, ignoreHTTPSErrors: true });
-  const client = await Listener.open();
-  client.registered = (redirectUri = `${client.origin}/callback`) =>
-    register(guard, { name: CLIENT_NAME, redirectUris: [redirectUri] });
-  try {
-    await use(await context.newPage(), client);
-  } finally {
-    await context.close();
-    client.close();
-  }
-}
-
-async function picture({ screenshots }, page, name) {
-  if (screenshots) await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
 }

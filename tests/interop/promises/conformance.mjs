@@ -8,9 +8,8 @@ import { expect, expectEqual } from '../lib/checks.mjs';
 import { FIXTURE, INTEROP_DIR, freePort, withGuard } from '../lib/guard.mjs';
 import { obtainTokens, register } from '../lib/oauth_client.mjs';
 import { Program } from '../lib/processes.mjs';
+import { NODE_22 } from '../lib/servers.mjs';
 
-// The suite needs a newer Node than this run does; npm's `node` package brings one.
-const NODE = join(INTEROP_DIR, 'node_modules/node/bin/node');
 const SUITE = join(INTEROP_DIR, 'node_modules/@modelcontextprotocol/conformance/dist/index.js');
 const REVISION = '2025-11-25';
 
@@ -18,7 +17,7 @@ const REVISION = '2025-11-25';
 const ALSO_REQUIRED = ['server-session-lifecycle', 'json-schema-2020-12'];
 
 export async function conformance(checks) {
-  if (!existsSync(NODE) || !existsSync(SUITE)) {
+  if (!existsSync(NODE_22) || !existsSync(SUITE)) {
     checks.missing('conformance', 'the conformance suite');
     return;
   }
@@ -32,7 +31,7 @@ async function server(checks, guard) {
   const { access_token: token } = await obtainTokens(guard);
   const preload = join(INTEROP_DIR, 'lib/inject_token.mjs');
   const args = ['--import', preload, SUITE, 'server', '--url', guard.mcpUrl, '--requirements', REVISION];
-  const suite = new Program(NODE, args, {
+  const suite = new Program(NODE_22, args, {
     name: 'conformance',
     env: { INJECT_TOKEN: token, INJECT_ORIGIN: guard.url },
   });
@@ -68,7 +67,7 @@ async function authorizationServer(checks, guard) {
   const port = await freePort();
   const client = await register(guard, { redirectUris: [`http://127.0.0.1:${port}/callback`] });
   const args = ['authorization', '--url', guard.url, '--client-id', client.client_id, '--resource', guard.mcpUrl];
-  const suite = new Program(NODE, [SUITE, ...args, '--port', String(port)], { name: 'conformance' });
+  const suite = new Program(NODE_22, [SUITE, ...args, '--port', String(port)], { name: 'conformance' });
   try {
     const [url] = await suite.says(/^http\S+[?]\S*code_challenge\S+$/m);
     const browser = new Browser();

@@ -1,0 +1,114 @@
+// Several providers at once, providers that are out of order, and sign-ins that are taken from
+// one browser to another.
+
+import { Browser } from '../lib/browser.mjs';
+import { expect, expectEqual } from '../lib/checks.mjs';
+import { cameBack, isLetIn, promised, withFederation } from '../lib/federated.mjs';
+import { IdentityProvider, withProviders } from '../lib/identity_providers.mjs';
+import { call, initialize } from '../lib/mcp.mjs';
+import { authorization, redeem, register } from '../lib/oauth_client.mjs';
+
+const EMAIL = 'ann@corp.example';
+const USERS = { ann: { hd: 'corp.example', preferred_username: 'ann', email: EMAIL, email_verified: true } };
+const FLAGS = ['--google-allowed-users', EMAIL, '--oidc-allowed-users', EMAIL];
+
+export async function federation(checks) {
+  const place = await promised();
+  const google = await IdentityProvider.google({ guard: place.url, users: USERS });
+  const oidc = await IdentityProvider.oidc({ guard: place.url, users: USERS });
+  await withProviders([google], () =>
+    withFederation([google, oidc], FLAGS, (guard) => together({ checks, guard, google, oidc }), place),
+  );
+}
+
+async function together({ checks, guard, google, oidc }) {
+  const promise = (name, keep) => checks.promise(`federation: ${name}`, keep);
+  const ann = oidc.person('ann');
+  try {
+    await promise('the guard serves while a provider is down, and says so on a page', async () => {
+      const { page } = await walkTo(guard, ann);
+      unavailable(page);
+      await isLetIn(guard, google.person('ann'));
+    });
+    await promise('that provider works as soon as it is there', async () => {
+      await oidc.start();
+      await isLetIn(guard, ann);
+    });
+    await promise('a provider is asked nothing before the person agreed (A-031)', async () => {
+      await oidc.goAway();
+      const { page } = await walkTo(guard, { ...ann, through: 'no such button' });
+      await oidc.comeBack();
+      expectEqual(page.status, 200, 'the consent page');
+      for (const { name } of [google, oidc]) expect(page.text().includes(`Continue with ${name}`), page.complaint());
+    });
+    await promise('a provider that fails at the callback costs a reload, no new sign-in', () => reload({ guard, oidc, ann }));
+    await promise("another browser cannot finish a person's sign-in; they still can (A-032)", () =>
+      stolen({ guard, oidc, ann }),
+    );
+    await promise('one address at two providers is two people (A-063)', () => twoPeople({ guard, google, oidc }));
+  } finally {
+    await oidc.stop();
+  }
+}
+
+async function walkTo(guard, person, browser = new Browser()) {
+  const client = await register(guard);
+  const request = await authorization(guard, client);
+  return { client, request, ...(await browser.walk(request.url, person)) };
+}
+
+function unavailable(page) {
+  expectEqual(page?.status, 503, `answer while the provider is down (${page?.complaint()})`);
+  expect(Number(page.headers.get('retry-after')) > 0, 'no Retry-After');
+  expect(page.headers.get('content-type').startsWith('text/html'), 'no page');
+}
+
+/** As far as the provider's login page. */
+async function departed(guard, ann, browser) {
+  const journey = await walkTo(guard, { ...ann, origins: [] }, browser);
+  expect(journey.target?.origin === ann.origins[0], `sent to ${journey.target}`);
+  return journey;
+}
+
+async function reload({ guard, oidc, ann }) {
+  const browser = new Browser();
+  const { client, request, target } = await departed(guard, ann, browser);
+  const callback = await cameBack(ann, browser, target);
+  await oidc.goAway();
+  const down = await browser.open(callback, guard.url);
+  unavailable(down);
+  await oidc.comeBack();
+  const up = await browser.open(down.url, guard.url);
+  const done = await browser.walkOn(up, ann);
+  expect(done.target, `reloaded: ${done.page?.complaint()}`);
+  await redeem(guard, client, request, done.target);
+}
+
+async function stolen({ guard, oidc, ann }) {
+  const [victims, attackers] = [new Browser(), new Browser()];
+  const { client, request, target } = await departed(guard, ann, attackers);
+  const callback = await cameBack(oidc.person('ann'), victims, target);
+  const theirs = await victims.open(callback, guard.url);
+  expectEqual(theirs.status, 403, 'answer to the browser that did not begin');
+  expect(!theirs.onward(), `sent on to ${theirs.onward()}`);
+  const own = await cameBack(ann, attackers, target);
+  const done = await attackers.walkOn(await attackers.open(own, guard.url), ann);
+  expect(done.target, `the browser that began: ${done.page?.complaint()}`);
+  await redeem(guard, client, request, done.target);
+}
+
+async function twoPeople({ guard, google, oidc }) {
+  const [one, other] = [
+    await isLetIn(guard, google.person('ann')),
+    await isLetIn(guard, oidc.person('ann')),
+  ].map((tokens) => tokens.access_token);
+  const session = await initialize(guard, one);
+  const [own, foreign] = [await call(guard, one, session), await call(guard, other, session)];
+  expectEqual(own.status, 200, "a session of one's own");
+  const who = await own.text();
+  expect(who.includes(`google:ann ${EMAIL}`), who);
+  expectEqual(foreign.status, 404, "the other's session");
+  const second = await call(guard, other, await initialize(guard, other));
+  const whoElse = await second.text();
+  expect(whoElse.includes(`oidc:${oidc.url}#ann`), whoElse);
+}
