@@ -2,8 +2,8 @@
 // `host`, `port`, `user` (`id`, `login`, `email`), and `teams`, of which organization (a key)
 // the user is an active member, and of which of its teams (slugs).
 //
-// The simulator has no memberships of its own: they are added with its own means, by GitHub's
-// description of the API, which it checks the answers with.
+// The simulator has no addresses and memberships of its own: they are added with its own means,
+// under the names of GitHub's description of the API.
 
 import { simulation } from '@simulacrum/github-api-simulator';
 
@@ -11,21 +11,20 @@ import { listen } from './listening.mjs';
 
 const { host, port, user, teams = {} } = JSON.parse(process.argv[2]);
 
-const memberships = () => ({
+const answers = () => ({
   'users/list-emails-for-authenticated-user': (_, request, response) =>
     response.json([{ email: user.email, verified: true, primary: true, visibility: 'private' }]),
-  'orgs/get-membership-for-authenticated-user': ({ request }, _, response) =>
-    membership(response, request.params.org in teams),
-  'teams/get-membership-for-user-in-org': ({ request }, _, response) => {
-    const { org, team_slug: slug, username } = request.params;
-    membership(response, username === user.login && teams[org]?.includes(slug));
+  'orgs/get-membership-for-authenticated-user': ({ request }, _, response) => {
+    if (request.params.org in teams) response.json({ state: 'active', role: 'member' });
+    else response.status(404).json({ message: 'Not Found' });
   },
+  'teams/list-for-authenticated-user': (_, request, response) =>
+    response.json(
+      Object.entries(teams).flatMap(([login, slugs]) =>
+        slugs.map((slug) => ({ slug, name: slug, organization: { login } })),
+      ),
+    ),
 });
-
-function membership(response, isMember) {
-  if (isMember) response.json({ state: 'active', role: 'member' });
-  else response.status(404).json({ message: 'Not Found' });
-}
 
 const simulator = simulation({
   initialState: {
@@ -35,7 +34,7 @@ const simulator = simulation({
     branches: [],
     blobs: [],
   },
-  extend: { openapiHandlers: memberships },
+  extend: { openapiHandlers: answers },
 });
 
 const { server } = await simulator.listen(port, host);

@@ -113,7 +113,7 @@ async function signIns(scene) {
         const answer = await arrived(page, client);
         expectEqual(answer.get('state'), request.state, 'state');
         expectEqual(blocked.length, 0, `blocked by policy (${blocked})`);
-        await redeem(scene.guard, registered, request, client.visits.at(-1));
+        await redeem(scene.guard, registered, request, { searchParams: answer });
       }),
     );
   }

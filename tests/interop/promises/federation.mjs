@@ -1,6 +1,8 @@
 // Several providers at once, providers that are out of order, and sign-ins that are taken from
 // one browser to another.
 
+import { setTimeout as delay } from 'node:timers/promises';
+
 import { Browser } from '../lib/browser.mjs';
 import { expect, expectEqual } from '../lib/checks.mjs';
 import { cameBack, isLetIn, promised, withFederation } from '../lib/federated.mjs';
@@ -30,9 +32,9 @@ async function together({ checks, guard, google, oidc }) {
       unavailable(page);
       await isLetIn(guard, google.person('ann'));
     });
-    await promise('that provider works as soon as it is there', async () => {
+    await promise('that provider works soon after it is there, without a restart of the guard', async () => {
       await oidc.start();
-      await isLetIn(guard, ann);
+      await soon(() => isLetIn(guard, ann));
     });
     await promise('a provider is asked nothing before the person agreed (A-031)', async () => {
       await oidc.goAway();
@@ -48,6 +50,19 @@ async function together({ checks, guard, google, oidc }) {
     await promise('one address at two providers is two people (A-063)', () => twoPeople({ guard, google, oidc }));
   } finally {
     await oidc.stop();
+  }
+}
+
+/** A failure to reach a provider may stand for a few seconds. */
+async function soon(attempt, within = 10_000) {
+  const deadline = Date.now() + within;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await delay(250);
+    }
   }
 }
 
