@@ -119,6 +119,7 @@ fn replaced_command(mut arguments: Vec<String>) -> Vec<String> {
 fn check(arguments: &[String], toml: &str) -> Output {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("users"), USERS).unwrap();
+    fs::write(folder.path().join("client-secret"), "of nobody's").unwrap();
     fs::write(folder.path().join("guard.toml"), toml).unwrap();
     Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
         .arg("check")

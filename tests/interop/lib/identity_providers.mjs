@@ -18,7 +18,9 @@ export class IdentityProvider {
    * @param teams  of which organizations and of which of their teams they are a member
    */
   static async gitHub({ user, teams = {} }) {
-    const provider = await IdentityProvider.#of('github', 'GitHub');
+    const provider = await IdentityProvider.#of('github');
+    // An Enterprise Server's host tells it from github.com.
+    provider.name = `GitHub (${provider.host}:${provider.port})`;
     provider.flags = ['--github-client-id', 'guard', '--github-url', provider.url, '--github-api-url', provider.url];
     return provider.#by('github_api_simulator.mjs', { user, teams });
   }
