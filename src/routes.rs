@@ -6,7 +6,6 @@
 
 mod cors;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::ThreadId;
 
@@ -18,7 +17,7 @@ use ipnet::IpNet;
 use crate::admin::Health;
 use crate::gateway::Gateway;
 use crate::http::{Body, ExternalUrl, Inbound, Origins, Reply, canonical};
-use crate::listener::Service;
+use crate::listener::{Peer, Service};
 use crate::oauth::{AuthorizationServer, Endpoint};
 use crate::pages::Landing;
 use crate::resource::ProtectedResource;
@@ -127,8 +126,8 @@ pub struct Routes {
 }
 
 impl Service for Routes {
-    async fn call(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
-        let mut reply = match canonical::canonicalise(request, peer, &self.trusted_proxies) {
+    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Reply {
+        let mut reply = match canonical::canonicalise(request, peer.address, &self.trusted_proxies) {
             // On the heap, where it stays while it is handed on.
             Ok(inbound) => self.answer(Box::new(inbound)).await,
             Err(refusal) => refusal.reply(),

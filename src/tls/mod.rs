@@ -6,6 +6,8 @@
 mod certificates;
 mod key_pair;
 mod server;
+#[cfg(test)]
+pub(crate) use key_pair::testing;
 
 pub use certificates::Certificates;
 pub use key_pair::{KeyPair, KeyPairError};
