@@ -287,3 +287,211 @@ fn is_presentable(code: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
     (1..=40).contains(&code.len()) && code.bytes().all(is_plain)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use hyper::header::{ACCEPT, AUTHORIZATION};
+    use serde_json::json;
+
+    use super::super::oidc::fake_issuer::{Answer, FakeIssuer, TOKEN};
+    use super::*;
+
+    const CALLBACK: &str = "https://guard.test/.auth/oidc/callback";
+
+    fn flow(issuer: &FakeIssuer) -> CodeFlow {
+        CodeFlow {
+            client_id: "our id".to_owned(),
+            client_secret: Some("our:s\u{e9}cret".into()),
+            secret_goes: SecretGoes::IntoTheBody,
+            authorize_url: Url::parse("https://id.test/authorize?tenant=a").unwrap(),
+            token_url: Url::parse(&format!("{}{TOKEN}", issuer.url)).unwrap(),
+            callback_url: CALLBACK.to_owned(),
+            scopes: vec!["openid".to_owned(), "email".to_owned()],
+            http: HttpClient::default(),
+        }
+    }
+
+    async fn exchange(issuer: &FakeIssuer, answer: Answer) -> Result<Tokens, SignInError> {
+        issuer.answer(TOKEN, answer);
+        flow(issuer).exchange("code canary", "verifier").await
+    }
+
+    #[tokio::test]
+    async fn a050_the_provider_hears_what_is_configured_and_our_own_secrets_only() {
+        let issuer = FakeIssuer::start().await;
+        let more = [("prompt", "select_account")];
+        let request = flow(&issuer).authorize("s&x=1", Some("n"), &more).unwrap();
+        let url = Url::parse(&request.url).unwrap();
+        let pairs: Vec<_> = url.query_pairs().into_owned().collect();
+        let sent: BTreeMap<_, _> = pairs.iter().cloned().collect();
+        assert_eq!(pairs.len(), sent.len());
+        let digest =
+            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, request.code_verifier.as_bytes());
+        let challenge = URL_SAFE_NO_PAD.encode(digest);
+        let expected = [
+            ("tenant", "a"),
+            ("response_type", "code"),
+            ("client_id", "our id"),
+            ("state", "s&x=1"),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+            ("redirect_uri", CALLBACK),
+            ("scope", "openid email"),
+            ("nonce", "n"),
+            ("prompt", "select_account"),
+        ];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(sent, expected.into());
+        assert_eq!(request.code_verifier.len(), 43);
+        let again = flow(&issuer).authorize("s", None, &[]).unwrap();
+        assert_ne!(again.code_verifier, request.code_verifier);
+        assert!(!again.url.contains("nonce"));
+    }
+
+    #[tokio::test]
+    async fn a057_a_code_is_redeemed_with_its_verifier_and_the_same_callback() {
+        let issuer = FakeIssuer::start().await;
+        let answer = json!({"access_token": "at", "token_type": "BEARER", "id_token": "it"});
+        let tokens = exchange(&issuer, Answer::json(200, &answer)).await.unwrap();
+        assert_eq!(tokens.access_token.expose_secret(), "at");
+        assert_eq!(tokens.id_token.unwrap().expose_secret(), "it");
+        let asked = issuer.asked(TOKEN);
+        let [asked] = asked.as_slice() else {
+            panic!("{asked:?}");
+        };
+        for (name, value) in [
+            ("grant_type", "authorization_code"),
+            ("code", "code canary"),
+            ("code_verifier", "verifier"),
+            ("redirect_uri", CALLBACK),
+            ("client_id", "our id"),
+            ("client_secret", "our:s\u{e9}cret"),
+        ] {
+            assert_eq!(asked.parameter(name).as_deref(), Some(value), "{name}");
+        }
+        assert_eq!(asked.headers[ACCEPT], "application/json");
+        assert_eq!(asked.headers[USER_AGENT], "mcp-guard");
+        assert!(!asked.headers.contains_key(AUTHORIZATION));
+    }
+
+    #[tokio::test]
+    async fn the_secret_goes_where_it_is_read_and_a_public_client_shows_its_name_only() {
+        let issuer = FakeIssuer::start().await;
+        issuer.answer(TOKEN, Answer::json(200, &json!({"access_token": "at"})));
+        let mut flow = flow(&issuer);
+        flow.secret_goes = SecretGoes::IntoTheHeader;
+        flow.exchange("c", "v").await.unwrap();
+        flow.client_secret = None;
+        flow.exchange("c", "v").await.unwrap();
+        let asked = issuer.asked(TOKEN);
+        let [basic, public] = asked.as_slice() else {
+            panic!("{asked:?}");
+        };
+        // RFC 6749 §2.3.1: both are form-encoded first, so a colon cannot part the secret.
+        let expected = STANDARD.encode("our+id:our%3As%C3%A9cret");
+        assert_eq!(basic.headers[AUTHORIZATION], format!("Basic {expected}"));
+        assert_eq!(basic.parameter("client_secret"), None);
+        assert!(!public.headers.contains_key(AUTHORIZATION));
+        assert_eq!(public.parameter("client_id").as_deref(), Some("our id"));
+        assert_eq!(public.parameter("client_secret"), None);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_matter_in_an_answer_may_be_missing_or_odd() {
+        let issuer = FakeIssuer::start().await;
+        for answer in [
+            json!({"access_token": "at"}),
+            json!({"access_token": "at", "expires_in": "3600", "scope": ["a"], "x": {}}),
+            json!({"access_token": "at", "id_token": null, "error": null}),
+        ] {
+            let tokens = exchange(&issuer, Answer::json(200, &answer)).await.unwrap();
+            assert_eq!(tokens.access_token.expose_secret(), "at");
+            assert!(tokens.id_token.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_code_that_is_used_or_old_is_told_from_trouble_whatever_the_status() {
+        let issuer = FakeIssuer::start().await;
+        for code in ["invalid_grant", "bad_verification_code", "expired_token"] {
+            for status in [200, 400, 401] {
+                let answer = json!({"error": code, "error_description": "canary"});
+                let outcome = exchange(&issuer, Answer::json(status, &answer)).await;
+                let error = outcome.err().unwrap();
+                assert!(
+                    matches!(&error, SignInError::Expired(_)),
+                    "{code}: {error:?}"
+                );
+                assert!(!error.to_string().contains("canary"), "{error}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a066_a_provider_that_is_down_or_busy_is_not_available() {
+        let issuer = FakeIssuer::start().await;
+        let slow = json!({"error": "temporarily_unavailable"});
+        for answer in [
+            Answer::HangsUp,
+            Answer::text(500, "text/html", "canary"),
+            Answer::json(503, &json!({"error": "invalid_grant"})),
+            Answer::json(429, &json!({"access_token": "canary"})),
+            Answer::json(400, &slow),
+        ] {
+            let error = exchange(&issuer, answer).await.err().unwrap();
+            assert!(matches!(&error, SignInError::Unavailable(_)), "{error:?}");
+            assert!(!error.to_string().contains("canary"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a066_an_answer_that_makes_no_sense_is_broken_and_never_quoted() {
+        let issuer = FakeIssuer::start().await;
+        for answer in [
+            Answer::text(200, "text/html", "<html>canary</html>"),
+            Answer::text(200, "application/json", "<html>canary</html>"),
+            Answer::text(400, "text/html", "<html>canary</html>"),
+            Answer::text(200, "application/json", ""),
+            Answer::text(400, "application/json", ""),
+            Answer::text(302, "text/plain", "canary"),
+            Answer::json(200, &json!({"access_token": ["canary"]})),
+            Answer::json(200, &json!({"access_token": "canary", "token_type": "mac"})),
+            Answer::json(200, &json!({"token": "canary"})),
+            Answer::json(200, &json!({"access_token": "canary".repeat(50_000)})),
+            Answer::json(400, &json!({"error": "canary\nforged line"})),
+            Answer::json(400, &json!({"error": "Canary".repeat(10)})),
+            Answer::json(
+                401,
+                &json!({"error": "invalid_client", "error_description": "canary"}),
+            ),
+        ] {
+            let error = exchange(&issuer, answer).await.err().unwrap();
+            assert!(matches!(&error, SignInError::Broken(_)), "{error:?}");
+            let said = format!("{error} {error:?}");
+            assert!(!said.to_lowercase().contains("canary"), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_operator_is_told_what_to_do_about_a_mistake() {
+        let issuer = FakeIssuer::start().await;
+        for (code, hint) in [
+            ("invalid_client", "check the client id and secret"),
+            (
+                "incorrect_client_credentials",
+                "check the client id and secret",
+            ),
+            ("redirect_uri_mismatch", "register our callback URL"),
+            ("unsupported_grant_type", "authorization code grant"),
+            ("consent_required", "see what the provider says"),
+        ] {
+            let answer = Answer::json(400, &json!({ "error": code }));
+            let said = exchange(&issuer, answer).await.err().unwrap().to_string();
+            assert!(said.contains(code) && said.contains(hint), "{said}");
+        }
+    }
+}

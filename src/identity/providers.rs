@@ -39,7 +39,7 @@ pub struct Callback<'a> {
 
 /// Why a sign-in at a provider came to nothing. `Display` is for the log and holds nothing secret
 /// and no body of the provider's; what people read is made elsewhere.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum SignInError {
     /// The person is who they say, but the rules do not let them in: 403.
     #[error("{} is not allowed: {}", .0.who, .0.missing)]

@@ -159,3 +159,159 @@ fn endpoint(url: &str, member: &str) -> Result<Url, SignInError> {
         .filter(is_confidential)
         .ok_or_else(|| SignInError::Broken(format!("discovery: {member} is no https URL")))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::fake_issuer::{Answer, DISCOVERY, FakeIssuer, let_pass};
+    use super::*;
+
+    fn discovery(issuer: &FakeIssuer) -> Discovery {
+        let url = format!("{}{DISCOVERY}", issuer.url);
+        Discovery::new(Url::parse(&url).unwrap(), HttpClient::default())
+    }
+
+    async fn broken(issuer: &FakeIssuer) -> String {
+        match discovery(issuer).issuer().await.err() {
+            Some(SignInError::Broken(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_issuer_is_asked_once_an_hour_however_many_sign_in() {
+        let issuer = FakeIssuer::start().await;
+        let discovery = Arc::new(discovery(&issuer));
+        let ask = || {
+            let discovery = Arc::clone(&discovery);
+            tokio::spawn(async move { discovery.issuer().await.is_ok() })
+        };
+        for task in (0..50).map(|_| ask()).collect::<Vec<_>>() {
+            assert!(task.await.unwrap());
+        }
+        assert_eq!(issuer.asked(DISCOVERY).len(), 1);
+        let_pass(HOLDS_FOR - Duration::from_secs(1)).await;
+        discovery.issuer().await.unwrap();
+        assert_eq!(issuer.asked(DISCOVERY).len(), 1);
+        let_pass(Duration::from_secs(1)).await;
+        discovery.issuer().await.unwrap();
+        assert_eq!(issuer.asked(DISCOVERY).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_was_down_is_asked_again_but_not_by_everybody() {
+        let issuer = FakeIssuer::start().await;
+        let discovery = discovery(&issuer);
+        for (count, answer) in [
+            (1, Answer::HangsUp),
+            (2, Answer::json(503, &json!({}))),
+            (3, Answer::json(429, &json!({}))),
+        ] {
+            issuer.answer(DISCOVERY, answer);
+            for _ in 0..20 {
+                let outcome = discovery.issuer().await.err();
+                assert!(
+                    matches!(outcome, Some(SignInError::Unavailable(_))),
+                    "{outcome:?}"
+                );
+            }
+            assert_eq!(issuer.asked(DISCOVERY).len(), count);
+            let_pass(RETRY_AFTER).await;
+        }
+        issuer.describe(&json!({}));
+        assert_eq!(discovery.issuer().await.unwrap().name, issuer.url);
+    }
+
+    #[tokio::test]
+    async fn a067_the_document_of_another_issuer_is_refused() {
+        let issuer = FakeIssuer::start().await;
+        let url = &issuer.url;
+        for name in [
+            "https://evil.test".to_owned(),
+            format!("{url}/realm"),
+            format!("{url}//"),
+            format!("{url}?"),
+            format!("{url}#"),
+            format!(" {url}"),
+            url.replace("http://", "HTTP://"),
+            url.replace("127.0.0.1", "localhost"),
+            String::new(),
+        ] {
+            issuer.describe(&json!({ "issuer": name }));
+            let text = broken(&issuer).await;
+            assert!(text.contains(" is that of "), "{name}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_issuer_s_terminating_slash_is_part_of_its_name_but_not_of_its_address() {
+        let issuer = FakeIssuer::start().await;
+        let name = format!("{}/", issuer.url);
+        issuer.describe(&json!({ "issuer": name }));
+        assert_eq!(discovery(&issuer).issuer().await.unwrap().name, name);
+    }
+
+    #[tokio::test]
+    async fn a067_addresses_that_are_neither_https_nor_on_this_machine_are_refused() {
+        let issuer = FakeIssuer::start().await;
+        for member in [
+            "authorization_endpoint",
+            "token_endpoint",
+            "jwks_uri",
+            "userinfo_endpoint",
+        ] {
+            for address in [
+                "http://id.test/x",
+                "file:///etc/passwd",
+                "javascript:alert(1)",
+                "data:application/json,{}",
+                "$(calc.exe)",
+                "",
+            ] {
+                issuer.describe(&json!({ member: address }));
+                let text = broken(&issuer).await;
+                assert!(text.contains(member), "{address}: {text}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a066_what_is_no_metadata_is_refused_and_not_quoted() {
+        let issuer = FakeIssuer::start().await;
+        for answer in [
+            Answer::text(200, "text/html", "<html>canary</html>"),
+            Answer::text(200, "application/json", "{\"issuer\":\"canary\"}"),
+            Answer::text(200, "application/json", "canary".repeat(50_000)),
+            Answer::text(302, "text/plain", "canary"),
+            Answer::text(404, "text/plain", "canary"),
+            Answer::json(200, &Value::Null),
+        ] {
+            issuer.answer(DISCOVERY, answer);
+            let text = broken(&issuer).await;
+            assert!(!text.contains("canary"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_secret_goes_into_the_header_unless_only_the_body_is_read() {
+        let issuer = FakeIssuer::start().await;
+        let (basic, post, other) = (
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt",
+        );
+        for (methods, expected) in [
+            (Value::Null, SecretGoes::IntoTheHeader),
+            (json!([basic]), SecretGoes::IntoTheHeader),
+            (json!([post, basic]), SecretGoes::IntoTheHeader),
+            (json!([post]), SecretGoes::IntoTheBody),
+            (json!([other, post]), SecretGoes::IntoTheBody),
+            (json!([other]), SecretGoes::IntoTheHeader),
+        ] {
+            issuer.describe(&json!({ "token_endpoint_auth_methods_supported": methods }));
+            let issuer = discovery(&issuer).issuer().await.unwrap();
+            assert_eq!(issuer.secret_goes, expected, "{methods}");
+        }
+    }
+}

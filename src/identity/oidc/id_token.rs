@@ -180,7 +180,9 @@ impl Expected<'_> {
         let is_us = |value: &Value| value.as_str() == Some(self.client_id);
         let is_shared = match claims.get("aud") {
             Some(audience @ Value::String(_)) if is_us(audience) => false,
-            Some(Value::Array(all)) if all.iter().all(Value::is_string) && all.iter().any(is_us) => {
+            Some(Value::Array(all))
+                if all.iter().all(Value::is_string) && all.iter().any(is_us) =>
+            {
                 all.len() > 1
             }
             _ => return Err(Fault::Audience),

@@ -207,7 +207,166 @@ impl KeyKind {
             Algorithm::ES256 => Some(Self::P256),
             Algorithm::ES384 => Some(Self::P384),
             Algorithm::EdDSA => Some(Self::Ed25519),
-            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => None,
+            // With HS256 whoever knows the public key could sign.
+            _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fake_issuer::{
+        Answer, ED25519, FakeIssuer, JWKS, OTHER_RSA, P256, P384, RSA, let_pass,
+    };
+    use super::*;
+
+    fn keys(issuer: &FakeIssuer) -> Keys {
+        let url = format!("{}{JWKS}", issuer.url);
+        Keys::new(Url::parse(&url).unwrap(), HttpClient::default())
+    }
+
+    fn header(algorithm: Algorithm, key_id: Option<&str>) -> Header {
+        Header {
+            algorithm,
+            key_id: key_id.map(str::to_owned),
+        }
+    }
+
+    async fn finds(keys: &Keys, algorithm: Algorithm, key_id: Option<&str>) -> bool {
+        match keys.find(&header(algorithm, key_id)).await {
+            Ok(_) => true,
+            Err(SignInError::Untrusted(_)) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a067_a_thousand_tokens_with_made_up_keys_cost_two_fetches_a_minute() {
+        let issuer = FakeIssuer::start().await;
+        let keys = keys(&issuer);
+        let flood = async |batch: u32| {
+            for n in 0..1000 {
+                let name = format!("{batch}-{n}");
+                assert!(!finds(&keys, Algorithm::RS256, Some(&name)).await);
+            }
+        };
+        flood(1).await;
+        assert_eq!(issuer.asked(JWKS).len(), 2);
+        let_pass(RENEW_AFTER - Duration::from_secs(1)).await;
+        flood(2).await;
+        assert_eq!(issuer.asked(JWKS).len(), 2);
+        let_pass(Duration::from_secs(1)).await;
+        flood(3).await;
+        assert_eq!(issuer.asked(JWKS).len(), 3);
+        assert!(finds(&keys, Algorithm::RS256, Some(RSA.id)).await);
+        assert_eq!(issuer.asked(JWKS).len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_new_key_is_found_at_once_and_a_withdrawn_one_is_forgotten() {
+        let issuer = FakeIssuer::start().await;
+        let keys = keys(&issuer);
+        assert!(finds(&keys, Algorithm::RS256, Some(RSA.id)).await);
+        issuer.publish(&[&OTHER_RSA]);
+        assert!(finds(&keys, Algorithm::RS256, Some(OTHER_RSA.id)).await);
+        assert!(!finds(&keys, Algorithm::RS256, Some(RSA.id)).await);
+        assert_eq!(issuer.asked(JWKS).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a056_a_key_verifies_what_its_type_curve_and_purpose_say() {
+        let issuer = FakeIssuer::start().await;
+        let mut bound = OTHER_RSA.jwk();
+        bound["alg"] = "PS384".into();
+        let mut encrypts = OTHER_RSA.jwk();
+        encrypts["use"] = "enc".into();
+        encrypts["kid"] = "encrypts".into();
+        let mut signs = OTHER_RSA.jwk();
+        signs["key_ops"] = json!(["sign"]);
+        signs["kid"] = "signs".into();
+        let secret = json!({"kty": "oct", "k": "c2VjcmV0", "kid": "secret"});
+        let strange = json!({"kty": "EC", "crv": "secp256k1", "x": "", "y": "", "kid": "strange"});
+        let mut set = vec![
+            bound,
+            encrypts,
+            signs,
+            secret,
+            strange,
+            json!(null),
+            json!("x"),
+        ];
+        set.extend([&RSA, &P256, &P384, &ED25519].map(|key| key.jwk()));
+        issuer.answer(JWKS, Answer::json(200, &json!({"keys": set})));
+        let keys = keys(&issuer);
+        for (name, algorithms) in [
+            ("rsa", "RS256 RS384 RS512 PS256 PS384 PS512"),
+            ("p256", "ES256"),
+            ("p384", "ES384"),
+            ("ed", "EdDSA"),
+            ("other", "PS384"),
+            ("encrypts", ""),
+            ("signs", ""),
+            ("secret", ""),
+            ("strange", ""),
+        ] {
+            for algorithm in [
+                "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
+                "HS256", "HS384", "HS512",
+            ] {
+                let fits = algorithms.split(' ').any(|one| one == algorithm);
+                let found = finds(&keys, algorithm.parse().unwrap(), Some(name)).await;
+                assert_eq!(found, fits, "{name} for {algorithm}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_without_a_key_s_name_needs_the_only_key_that_fits() {
+        let issuer = FakeIssuer::start().await;
+        issuer.publish(&[&RSA, &OTHER_RSA, &P256]);
+        let keys = keys(&issuer);
+        assert!(finds(&keys, Algorithm::ES256, None).await);
+        assert!(!finds(&keys, Algorithm::RS256, None).await);
+        assert!(!finds(&keys, Algorithm::EdDSA, None).await);
+    }
+
+    #[tokio::test]
+    async fn a066_a_key_set_that_makes_no_sense_is_the_issuer_s_fault_and_asked_for_again() {
+        let issuer = FakeIssuer::start().await;
+        let keys = keys(&issuer);
+        for answer in [
+            Answer::text(200, "text/html", "<html>"),
+            Answer::json(200, &json!({})),
+            Answer::json(404, &json!({})),
+            Answer::text(
+                200,
+                "application/json",
+                format!("{{\"keys\":[]{}}}", " ".repeat(262_144)),
+            ),
+        ] {
+            issuer.answer(JWKS, answer);
+            let outcome = keys.prepare().await;
+            assert!(
+                matches!(outcome, Err(SignInError::Broken(_))),
+                "{outcome:?}"
+            );
+            let_pass(RETRY_AFTER).await;
+        }
+        for answer in [Answer::HangsUp, Answer::json(500, &json!({}))] {
+            issuer.answer(JWKS, answer);
+            let outcome = keys.prepare().await;
+            assert!(
+                matches!(outcome, Err(SignInError::Unavailable(_))),
+                "{outcome:?}"
+            );
+            let asked = issuer.asked(JWKS).len();
+            assert!(keys.prepare().await.is_err());
+            assert_eq!(issuer.asked(JWKS).len(), asked);
+            let_pass(RETRY_AFTER).await;
+        }
+        issuer.publish(&[&RSA]);
+        keys.prepare().await.unwrap();
     }
 }
