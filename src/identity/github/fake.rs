@@ -12,6 +12,7 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -28,6 +29,22 @@ pub(in crate::identity) struct FakeGitHub {
 struct Script {
     answers: HashMap<String, Answer>,
     asked: Vec<Asked>,
+    held: Option<Held>,
+}
+
+/// The next request waits for the test.
+#[derive(Clone, Default)]
+pub(in crate::identity) struct Held(Arc<(Notify, Notify)>);
+
+impl Held {
+    /// Returns when the request is there.
+    pub(in crate::identity) async fn arrived(&self) {
+        self.0.0.notified().await;
+    }
+
+    pub(in crate::identity) fn let_go(&self) {
+        self.0.1.notify_one();
+    }
 }
 
 /// What it answers.
@@ -167,6 +184,13 @@ impl FakeGitHub {
         self
     }
 
+    /// The next request is not answered before the test says so.
+    pub(in crate::identity) fn hold(&self) -> Held {
+        let held = Held::default();
+        self.script.lock().unwrap().held = Some(held.clone());
+        held
+    }
+
     pub(in crate::identity) fn asked(&self) -> Vec<Asked> {
         self.script.lock().unwrap().asked.clone()
     }
@@ -198,14 +222,18 @@ async fn answer(
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let target = head.uri.to_string();
-    let answer = {
+    let (answer, held) = {
         let mut script = script.lock().unwrap();
         script.asked.push(Asked {
             target: target.clone(),
             headers: head.headers,
             body: String::from_utf8(body.to_vec()).unwrap(),
         });
-        script.answers.get(&target).cloned()
+        (script.answers.get(&target).cloned(), script.held.take())
     };
+    if let Some(held) = held {
+        held.0.0.notify_one();
+        held.0.1.notified().await;
+    }
     answer.unwrap_or_else(|| Answer::status(404)).response()
 }
