@@ -26,7 +26,7 @@ impl Equipment {
 pub(super) struct Federated(Vec<(ProviderKind, Provider)>);
 
 enum Provider {
-    GitHub(github::Provider),
+    GitHub(Box<github::Provider>),
     Issuer(Box<Issuer>),
 }
 
@@ -134,7 +134,7 @@ fn github(settings: github::Settings, equipment: &Equipment) -> (ProviderKind, P
         equipment.http.clone(),
         equipment.store.clone(),
     );
-    (kind, Provider::GitHub(provider))
+    (kind, Provider::GitHub(Box::new(provider)))
 }
 
 fn issuer(

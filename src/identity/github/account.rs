@@ -15,7 +15,7 @@ pub(super) struct Account {
 
 /// As `GET /user/emails` has it.
 #[derive(Deserialize)]
-struct Email {
+struct Mailbox {
     email: String,
     #[serde(default)]
     primary: bool,
@@ -37,7 +37,7 @@ pub(super) async fn account(api: &Api<'_>) -> Result<Account, SignInError> {
 
 /// The primary address if it is verified, or any other that is (A-058).
 pub(super) async fn verified_email(api: &Api<'_>) -> Result<Option<String>, SignInError> {
-    let emails: Option<Vec<Email>> = api.list(&["user", "emails"]).await?;
+    let emails: Option<Vec<Mailbox>> = api.list(&["user", "emails"]).await?;
     if emails.is_none() {
         tracing::warn!(
             "GitHub does not tell e-mail addresses; a GitHub App needs the account permission \
@@ -47,12 +47,10 @@ pub(super) async fn verified_email(api: &Api<'_>) -> Result<Option<String>, Sign
     Ok(best(emails.unwrap_or_default()))
 }
 
-fn best(mut emails: Vec<Email>) -> Option<String> {
-    emails.sort_by_key(|email| !email.primary);
-    let verified = emails.into_iter().filter(|email| email.verified);
-    verified
-        .filter_map(|email| email::normal(&email.email))
-        .next()
+fn best(mut mailboxes: Vec<Mailbox>) -> Option<String> {
+    mailboxes.sort_by_key(|mailbox| !mailbox.primary);
+    let mut verified = mailboxes.into_iter().filter(|mailbox| mailbox.verified);
+    verified.find_map(|mailbox| email::normal(&mailbox.email))
 }
 
 #[cfg(test)]
@@ -89,6 +87,6 @@ mod tests {
     #[test]
     fn a058_verified_is_true_and_no_text_that_says_so() {
         let text = json!([{"email": "a@x.test", "primary": true, "verified": "true"}]);
-        assert!(serde_json::from_value::<Vec<Email>>(text).is_err());
+        assert!(serde_json::from_value::<Vec<Mailbox>>(text).is_err());
     }
 }

@@ -208,25 +208,25 @@ async fn serve(listener: TcpListener, script: Arc<Mutex<Script>>) {
         let (stream, _) = listener.accept().await.unwrap();
         let script = Arc::clone(&script);
         connections.spawn(async move {
-            let service = service_fn(|request| answer(request, &script));
+            let service = service_fn(|request| respond(request, &script));
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             let _ = connection.await;
         });
     }
 }
 
-async fn answer(
+async fn respond(
     request: Request<Incoming>,
     script: &Mutex<Script>,
 ) -> Result<Response<Full<Bytes>>, HangUp> {
-    let (head, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let target = head.uri.to_string();
+    let target = parts.uri.to_string();
     let (answer, held) = {
         let mut script = script.lock().unwrap();
         script.asked.push(Asked {
             target: target.clone(),
-            headers: head.headers,
+            headers: parts.headers,
             body: String::from_utf8(body.to_vec()).unwrap(),
         });
         (script.answers.get(&target).cloned(), script.held.take())
