@@ -247,3 +247,6 @@ impl AuthorizationServer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

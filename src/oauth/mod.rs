@@ -11,6 +11,8 @@ mod consent;
 mod departure;
 mod error;
 #[cfg(test)]
+mod federated;
+#[cfg(test)]
 mod fixture;
 mod metadata;
 mod problem;
