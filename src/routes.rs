@@ -55,8 +55,18 @@ impl Route {
             "/.auth/password" => Self::Oauth(Endpoint::Password),
             "/healthz" => Self::Live,
             "/readyz" => Self::Ready,
-            _ => return Self::of_well_known("", below.strip_prefix("/.well-known/")?),
+            _ => return Self::of_callback(below).or_else(|| Self::of_document(below)),
         })
+    }
+
+    /// `/.auth/<provider>/callback`.
+    fn of_callback(below: &str) -> Option<Self> {
+        let provider = below.strip_prefix("/.auth/")?.strip_suffix("/callback")?;
+        Endpoint::callback(provider).map(Self::Oauth)
+    }
+
+    fn of_document(below: &str) -> Option<Self> {
+        Self::of_well_known("", below.strip_prefix("/.well-known/")?)
     }
 
     /// `name` is what follows `/.well-known/`: the document's name, and what RFC 8414 §3.1 and RFC
@@ -92,6 +102,8 @@ impl Route {
             | Self::Landing
             | Self::Live
             | Self::Ready => READ,
+            // No HEAD: what GET does there it can do once.
+            Self::Oauth(Endpoint::Callback(_)) => &[Method::GET],
             Self::Oauth(_) => &[Method::POST],
         }
     }
@@ -103,7 +115,12 @@ impl Route {
             | Self::Oauth(
                 Endpoint::Metadata | Endpoint::Register | Endpoint::Token | Endpoint::Revoke,
             ) => Cors::Anyone,
-            Self::Oauth(Endpoint::Authorize | Endpoint::Continue | Endpoint::Password)
+            Self::Oauth(
+                Endpoint::Authorize
+                | Endpoint::Continue
+                | Endpoint::Callback(_)
+                | Endpoint::Password,
+            )
             | Self::Landing
             | Self::Live
             | Self::Ready => Cors::Nobody,
@@ -273,6 +290,23 @@ mod tests {
     }
 
     #[test]
+    fn a053_each_provider_has_a_callback_and_only_get_reaches_it() {
+        for provider in ["github", "google", "oidc"] {
+            for prefix in ["", "/team"] {
+                let path = format!("{prefix}/.auth/{provider}/callback");
+                let route = Route::of(prefix, &path).unwrap();
+                assert_eq!(
+                    route,
+                    Route::Oauth(Endpoint::callback(provider).unwrap()),
+                    "{path}"
+                );
+                assert_eq!(route.methods(), [Method::GET]);
+                assert_eq!(route.cors(), Cors::Nobody);
+            }
+        }
+    }
+
+    #[test]
     fn a_prefix_is_inserted_behind_the_well_known_name_or_stands_before_it() {
         let found = [
             "/team/mcp",
@@ -321,6 +355,12 @@ mod tests {
             "/token/",
             "/authorize/x",
             "/.auth",
+            "/.auth/local/callback",
+            "/.auth//callback",
+            "/.auth/callback",
+            "/.auth/github/callback/",
+            "/.auth/GitHub/callback",
+            "/.auth/github/x/callback",
         ] {
             assert_eq!(Route::of("", path), None, "{path}");
         }

@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use url::Url;
 
-pub(in crate::identity) const TOKEN_ENDPOINT: &str = "/login/oauth/access_token";
+pub(crate) const TOKEN_ENDPOINT: &str = "/login/oauth/access_token";
 
 /// Answers 404 to what nobody told it about.
-pub(in crate::identity) struct FakeGitHub {
+pub(crate) struct FakeGitHub {
     url: Url,
     script: Arc<Mutex<Script>>,
     server: JoinHandle<()>,
@@ -34,22 +34,22 @@ struct Script {
 
 /// The next request waits for the test.
 #[derive(Clone, Default)]
-pub(in crate::identity) struct Held(Arc<(Notify, Notify)>);
+pub(crate) struct Held(Arc<(Notify, Notify)>);
 
 impl Held {
     /// Returns when the request is there.
-    pub(in crate::identity) async fn arrived(&self) {
+    pub(crate) async fn arrived(&self) {
         self.0.0.notified().await;
     }
 
-    pub(in crate::identity) fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.0.1.notify_one();
     }
 }
 
 /// What it answers.
 #[derive(Clone, Debug)]
-pub(in crate::identity) struct Answer {
+pub(crate) struct Answer {
     /// `None`: the connection ends without one.
     status: Option<u16>,
     headers: Vec<(String, String)>,
@@ -58,14 +58,14 @@ pub(in crate::identity) struct Answer {
 
 /// What it was asked.
 #[derive(Clone)]
-pub(in crate::identity) struct Asked {
-    pub(in crate::identity) target: String,
+pub(crate) struct Asked {
+    pub(crate) target: String,
     headers: HeaderMap,
-    pub(in crate::identity) body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub(in crate::identity) fn text(content_type: &str, body: &str) -> Self {
+    pub(crate) fn text(content_type: &str, body: &str) -> Self {
         let answer = Self {
             status: Some(200),
             headers: Vec::new(),
@@ -74,18 +74,18 @@ impl Answer {
         answer.header("content-type", content_type)
     }
 
-    pub(in crate::identity) fn json(body: &Value) -> Self {
+    pub(crate) fn json(body: &Value) -> Self {
         Self::text("application/json; charset=utf-8", &body.to_string())
     }
 
-    pub(in crate::identity) fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self {
             status: Some(status),
             ..Self::json(&json!({"message": "sesame"}))
         }
     }
 
-    pub(in crate::identity) fn hang_up() -> Self {
+    pub(crate) fn hang_up() -> Self {
         Self {
             status: None,
             headers: Vec::new(),
@@ -93,7 +93,7 @@ impl Answer {
         }
     }
 
-    pub(in crate::identity) fn header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -112,7 +112,7 @@ impl Answer {
 struct HangUp;
 
 impl Asked {
-    pub(in crate::identity) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
@@ -121,7 +121,7 @@ impl Asked {
 
 impl FakeGitHub {
     /// Gives a token for any code, and knows nobody yet.
-    pub(in crate::identity) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let script = Arc::new(Mutex::new(Script::default()));
@@ -136,36 +136,36 @@ impl FakeGitHub {
         fake
     }
 
-    pub(in crate::identity) fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.url
     }
 
-    pub(in crate::identity) fn api_url(&self) -> Url {
+    pub(crate) fn api_url(&self) -> Url {
         self.url.join("api/v3").unwrap()
     }
 
     /// From now on, `target` (path and query) is answered so.
-    pub(in crate::identity) fn on(&self, target: &str, answer: Answer) -> &Self {
+    pub(crate) fn on(&self, target: &str, answer: Answer) -> &Self {
         let mut script = self.script.lock().unwrap();
         script.answers.insert(target.to_owned(), answer);
         self
     }
 
     /// Whose account the next token is for.
-    pub(in crate::identity) fn account(&self, id: u64, login: &str) -> &Self {
+    pub(crate) fn account(&self, id: u64, login: &str) -> &Self {
         let account = json!({"id": id, "login": login, "email": "public@profile.test"});
         self.on("/api/v3/user", Answer::json(&account))
     }
 
     /// Makes the account a member of `org`, in this state.
-    pub(in crate::identity) fn member(&self, org: &str, state: &str) -> &Self {
+    pub(crate) fn member(&self, org: &str, state: &str) -> &Self {
         let membership = json!({"state": state, "role": "member", "organization": {"login": org}});
         let target = format!("/api/v3/user/memberships/orgs/{org}");
         self.on(&target, Answer::json(&membership))
     }
 
     /// The account's teams, page by page.
-    pub(in crate::identity) fn teams(&self, pages: &[Vec<Value>]) -> &Self {
+    pub(crate) fn teams(&self, pages: &[Vec<Value>]) -> &Self {
         for (number, page) in (1..).zip(pages) {
             let target = match number {
                 1 => "/api/v3/user/teams?per_page=100".to_owned(),
@@ -185,13 +185,13 @@ impl FakeGitHub {
     }
 
     /// The next request is not answered before the test says so.
-    pub(in crate::identity) fn hold(&self) -> Held {
+    pub(crate) fn hold(&self) -> Held {
         let held = Held::default();
         self.script.lock().unwrap().held = Some(held.clone());
         held
     }
 
-    pub(in crate::identity) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.script.lock().unwrap().asked.clone()
     }
 }

@@ -4,7 +4,7 @@
 mod account;
 mod api;
 #[cfg(test)]
-pub(super) mod fake;
+pub(crate) mod fake;
 mod link;
 mod membership;
 
