@@ -6,8 +6,12 @@ mod document;
 #[cfg(test)]
 pub(crate) mod fake_issuer;
 mod id_token;
+#[cfg(test)]
+mod id_token_tests;
 mod json;
 mod keys;
+#[cfg(test)]
+mod tests;
 mod userinfo;
 
 use std::sync::Arc;
