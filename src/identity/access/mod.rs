@@ -10,6 +10,7 @@ mod oidc;
 mod user_id;
 
 pub use claim::ClaimRule;
+pub(super) use github::PINNED_LOGIN;
 pub use github::{GitHubRules, OrgRule};
 pub use oidc::OidcRules;
 pub use user_id::{UserGlob, UserId, Workspace};
@@ -28,7 +29,7 @@ pub struct Refusal {
 const NOT_LISTED: &str = "your account is not on the list of allowed users";
 
 /// A JSON pointer (RFC 6901) to something within a document, or what to write instead.
-fn pointer(text: &str) -> Result<String, String> {
+pub fn pointer(text: &str) -> Result<String, String> {
     let mut escapes = text.split('~').skip(1);
     if !text.starts_with('/') || text.len() == 1 {
         return Err(format!(

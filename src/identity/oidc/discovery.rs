@@ -24,7 +24,7 @@ const HOLDS_FOR: Duration = Duration::from_hours(1);
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(3);
 
 /// OIDC Discovery §4.1
-const WELL_KNOWN: &str = "/.well-known/openid-configuration";
+pub(in crate::identity) const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 
 pub(super) struct Discovery {
     configuration_url: Url,

@@ -29,6 +29,8 @@ use crate::clock::Clock;
 use crate::crypto::random;
 use crate::http::client::HttpClient;
 
+pub(super) use discovery::WELL_KNOWN;
+
 use claims::Claims;
 use discovery::{Discovery, Issuer};
 use id_token::{Expected, Unverified};
