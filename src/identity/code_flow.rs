@@ -69,7 +69,7 @@ pub(super) struct AuthorizationRequest {
 /// What the provider gave for its code.
 pub(super) struct Tokens {
     pub(super) access_token: SecretString,
-    /// OpenID Connect Core §3.1.3.3
+    /// OIDC Core §3.1.3.3
     pub(super) id_token: Option<SecretString>,
 }
 

@@ -76,7 +76,7 @@ impl Claims {
     }
 
     /// `refusal`, unless the person's groups would have decided and the issuer did not send them.
-    /// Entra ID does so for people in some 200 groups and more (OpenID Connect Core §5.6.2).
+    /// Entra ID does so for people in some 200 groups and more (OIDC Core §5.6.2).
     pub(super) fn explain(&self, refusal: Refusal, pointers: &[&str]) -> Refusal {
         let decide = |pointer: &&str| *pointer == "/groups" || pointer.starts_with("/groups/");
         let are_elsewhere = self.get("/_claim_names/groups").is_some();
@@ -93,7 +93,7 @@ impl Claims {
         }
     }
 
-    /// `null` says as much as nothing (OpenID Connect Core §5.3.2).
+    /// `null` says as much as nothing (OIDC Core §5.3.2).
     fn get(&self, pointer: &str) -> Option<&Value> {
         let value = self.members.pointer(pointer)?;
         (!value.is_null()).then_some(value)
@@ -139,7 +139,7 @@ fn with_vouched_email(mut claims: Map<String, Value>, sends_strings: bool) -> Ma
     claims
 }
 
-/// AWS Cognito's userinfo says `"email_verified": "true"`, against OpenID Connect Core §5.1. Its
+/// AWS Cognito's userinfo says `"email_verified": "true"`, against OIDC Core §5.1. Its
 /// issuers are `https://cognito-idp.<region>.amazonaws.com/<pool>`.
 fn is_cognito(issuer: &str) -> bool {
     let Ok(url) = Url::parse(issuer) else {

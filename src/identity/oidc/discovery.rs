@@ -1,4 +1,4 @@
-//! What an issuer says of itself (OpenID Connect Discovery 1.0 §4, threat case A-067).
+//! What an issuer says of itself (OIDC Discovery 1.0 §4, threat case A-067).
 //!
 //! It is asked at the first sign-in, so an issuer that is down delays sign-ins and never a start.
 //! The answer, and the keys with it, hold for an hour; a failure for a few seconds, however many
@@ -23,7 +23,7 @@ const HOLDS_FOR: Duration = Duration::from_hours(1);
 /// How long a failure stands before the issuer is asked again.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(3);
 
-/// OpenID Connect Discovery §4.1
+/// OIDC Discovery §4.1
 pub(in crate::identity) const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 
 pub(super) struct Discovery {
@@ -94,7 +94,7 @@ impl Discovery {
             return Ok(());
         }
         // Parsed, it is fit for the log.
-        let other = Url::parse(name).map_or("another issuer".to_owned(), String::from);
+        let other = Url::parse(name).map_or_else(|_| "another issuer".to_owned(), String::from);
         Err(SignInError::Broken(format!(
             "discovery: the document at {url} is that of {other}"
         )))
@@ -111,7 +111,7 @@ impl Latest {
     }
 }
 
-/// Provider metadata, as far as it matters (OpenID Connect Discovery §3, RFC 8414 §2).
+/// Provider metadata, as far as it matters (OIDC Discovery §3, RFC 8414 §2).
 #[derive(Deserialize)]
 struct Document {
     issuer: String,
@@ -191,10 +191,10 @@ mod tests {
             assert!(task.await.unwrap());
         }
         assert_eq!(issuer.asked(DISCOVERY).len(), 1);
-        let_pass(HOLDS_FOR - Duration::from_secs(1)).await;
+        let_pass(HOLDS_FOR / 2).await;
         discovery.issuer().await.unwrap();
         assert_eq!(issuer.asked(DISCOVERY).len(), 1);
-        let_pass(Duration::from_secs(1)).await;
+        let_pass(HOLDS_FOR / 2).await;
         discovery.issuer().await.unwrap();
         assert_eq!(issuer.asked(DISCOVERY).len(), 2);
     }

@@ -1,4 +1,4 @@
-//! ID tokens (OpenID Connect Core §2, §3.1.3.7): who signed in, in the issuer's own words. Pure.
+//! ID tokens (OIDC Core §2, §3.1.3.7): who signed in, in the issuer's own words. Pure.
 //!
 //! `jsonwebtoken` checks the signature; the claims are checked here, to the letter of the standard
 //! and by the guard's clock (threat case A-056).
@@ -17,7 +17,7 @@ const MAX_SIZE: usize = 64 * 1024;
 /// Between the issuer's clock and ours, in seconds.
 const LEEWAY: f64 = 60.0;
 
-/// OpenID Connect Core §2: `sub` is no longer than this.
+/// OIDC Core §2: `sub` is no longer than this.
 const MAX_SUBJECT_LENGTH: usize = 255;
 
 /// A token of which nothing is known to be true yet.
@@ -156,7 +156,7 @@ fn algorithm(name: &str) -> Option<Algorithm> {
 }
 
 impl Expected<'_> {
-    /// In the order of OpenID Connect Core §3.1.3.7.
+    /// In the order of OIDC Core §3.1.3.7.
     fn check(&self, claims: &Map<String, Value>) -> Result<(), Fault> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         if text("iss") != Some(self.issuer) {

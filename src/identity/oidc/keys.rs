@@ -44,7 +44,7 @@ struct Key {
     id: Option<String>,
     kind: KeyKind,
     algorithm: Option<KeyAlgorithm>,
-    key: DecodingKey,
+    verifying: DecodingKey,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,12 +125,12 @@ impl State {
         self.renewed.is_none_or(|at| at.elapsed() >= RENEW_AFTER)
     }
 
-    /// Without a name the key must be the only one that fits (OpenID Connect Core §10.1).
+    /// Without a name the key must be the only one that fits (OIDC Core §10.1).
     fn find(&self, header: &Header) -> Result<DecodingKey, NoKey> {
         let mut named = self.keys.iter().flatten().filter(|key| key.answers(header));
         let mut fitting = named.clone().filter(|key| key.fits(header.algorithm));
         match (fitting.next(), fitting.next()) {
-            (Some(key), None) => Ok(key.key.clone()),
+            (Some(key), None) => Ok(key.verifying.clone()),
             (None, _) if named.next().is_none() => Err(NoKey::Unknown),
             _ => Err(NoKey::Unfit),
         }
@@ -168,7 +168,7 @@ impl Key {
         }
         Some(Self {
             kind: KeyKind::of_key(&jwk.algorithm)?,
-            key: DecodingKey::from_jwk(&jwk).ok()?,
+            verifying: DecodingKey::from_jwk(&jwk).ok()?,
             algorithm: common.key_algorithm,
             id: jwk.common.key_id,
         })
@@ -202,8 +202,12 @@ impl KeyKind {
 
     fn of_algorithm(algorithm: Algorithm) -> Option<Self> {
         match algorithm {
-            Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512 => Some(Self::Rsa),
-            Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512 => Some(Self::Rsa),
+            Algorithm::RS256
+            | Algorithm::RS384
+            | Algorithm::RS512
+            | Algorithm::PS256
+            | Algorithm::PS384
+            | Algorithm::PS512 => Some(Self::Rsa),
             Algorithm::ES256 => Some(Self::P256),
             Algorithm::ES384 => Some(Self::P384),
             Algorithm::EdDSA => Some(Self::Ed25519),
@@ -254,10 +258,10 @@ mod tests {
         };
         flood(1).await;
         assert_eq!(issuer.asked(JWKS).len(), 2);
-        let_pass(RENEW_AFTER - Duration::from_secs(1)).await;
+        let_pass(RENEW_AFTER / 2).await;
         flood(2).await;
         assert_eq!(issuer.asked(JWKS).len(), 2);
-        let_pass(Duration::from_secs(1)).await;
+        let_pass(RENEW_AFTER / 2).await;
         flood(3).await;
         assert_eq!(issuer.asked(JWKS).len(), 3);
         assert!(finds(&keys, Algorithm::RS256, Some(RSA.id)).await);

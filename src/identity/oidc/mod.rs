@@ -1,4 +1,4 @@
-//! Any OIDC issuer (OpenID Connect Core 1.0, Discovery 1.0). Google is a preset of it.
+//! Any OIDC issuer (OIDC Core 1.0, Discovery 1.0). Google is a preset of it.
 
 mod claims;
 mod discovery;
@@ -6,8 +6,12 @@ mod document;
 #[cfg(test)]
 pub(crate) mod fake_issuer;
 mod id_token;
+#[cfg(test)]
+mod id_token_tests;
 mod json;
 mod keys;
+#[cfg(test)]
+mod tests;
 mod userinfo;
 
 use std::sync::Arc;
@@ -37,7 +41,7 @@ pub struct Settings {
     /// For people: `Google`, or `--oidc-provider-name`.
     pub name: String,
     /// The discovery document. Its `issuer` must be this URL without
-    /// `/.well-known/openid-configuration`.
+    /// `/.well-known/openid-configuration`, or that with a slash at its end.
     pub configuration_url: Url,
     pub client_id: String,
     /// Public clients have none; PKCE is always used.

@@ -1,4 +1,4 @@
-//! The userinfo endpoint (OpenID Connect Core §5.3): claims that are not in the ID token.
+//! The userinfo endpoint (OIDC Core §5.3): claims that are not in the ID token.
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -20,7 +20,7 @@ pub(super) async fn ask(
     let claims = json::object(&body).ok_or_else(|| {
         SignInError::Broken("userinfo: no JSON object (a signed one is not supported)".to_owned())
     })?;
-    // OpenID Connect Core §5.3.2: somebody else's claims must not be used.
+    // OIDC Core §5.3.2: somebody else's claims must not be used.
     if claims.get("sub").and_then(Value::as_str) != Some(subject) {
         let text = "userinfo: sub is missing or another one than in the ID token";
         return Err(SignInError::Untrusted(text.to_owned()));
