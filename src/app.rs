@@ -190,6 +190,7 @@ fn listener_settings(config: &Config) -> listener::Settings {
     listener::Settings {
         addresses: config.listening.addresses.clone(),
         if_possible: config.listening.if_possible.clone(),
+        tls: None,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         max_connections: config.limits.connections,
         max_connections_per_address: config.limits.connections_per_address,

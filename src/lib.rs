@@ -27,4 +27,5 @@ pub mod resource;
 pub mod routes;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

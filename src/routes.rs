@@ -6,7 +6,6 @@
 
 mod cors;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::ThreadId;
 
@@ -18,7 +17,7 @@ use ipnet::IpNet;
 use crate::admin::Health;
 use crate::gateway::Gateway;
 use crate::http::{Body, ExternalUrl, Inbound, Origins, Reply, canonical};
-use crate::listener::Service;
+use crate::listener::{Peer, Service};
 use crate::oauth::{AuthorizationServer, Endpoint};
 use crate::pages::Landing;
 use crate::resource::ProtectedResource;
@@ -56,8 +55,18 @@ impl Route {
             "/.auth/password" => Self::Oauth(Endpoint::Password),
             "/healthz" => Self::Live,
             "/readyz" => Self::Ready,
-            _ => return Self::of_well_known("", below.strip_prefix("/.well-known/")?),
+            _ => return Self::of_callback(below).or_else(|| Self::of_document(below)),
         })
+    }
+
+    /// `/.auth/<provider>/callback`.
+    fn of_callback(below: &str) -> Option<Self> {
+        let provider = below.strip_prefix("/.auth/")?.strip_suffix("/callback")?;
+        Endpoint::callback(provider).map(Self::Oauth)
+    }
+
+    fn of_document(below: &str) -> Option<Self> {
+        Self::of_well_known("", below.strip_prefix("/.well-known/")?)
     }
 
     /// `name` is what follows `/.well-known/`: the document's name, and what RFC 8414 §3.1 and RFC
@@ -93,6 +102,8 @@ impl Route {
             | Self::Landing
             | Self::Live
             | Self::Ready => READ,
+            // No HEAD: what GET does there it can do once.
+            Self::Oauth(Endpoint::Callback(_)) => &[Method::GET],
             Self::Oauth(_) => &[Method::POST],
         }
     }
@@ -104,7 +115,12 @@ impl Route {
             | Self::Oauth(
                 Endpoint::Metadata | Endpoint::Register | Endpoint::Token | Endpoint::Revoke,
             ) => Cors::Anyone,
-            Self::Oauth(Endpoint::Authorize | Endpoint::Continue | Endpoint::Password)
+            Self::Oauth(
+                Endpoint::Authorize
+                | Endpoint::Continue
+                | Endpoint::Callback(_)
+                | Endpoint::Password,
+            )
             | Self::Landing
             | Self::Live
             | Self::Ready => Cors::Nobody,
@@ -127,8 +143,8 @@ pub struct Routes {
 }
 
 impl Service for Routes {
-    async fn call(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
-        let mut reply = match canonical::canonicalise(request, peer, &self.trusted_proxies) {
+    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Reply {
+        let mut reply = match canonical::canonicalise(request, peer.address, &self.trusted_proxies) {
             // On the heap, where it stays while it is handed on.
             Ok(inbound) => self.answer(Box::new(inbound)).await,
             Err(refusal) => refusal.reply(),
@@ -274,6 +290,23 @@ mod tests {
     }
 
     #[test]
+    fn a053_each_provider_has_a_callback_and_only_get_reaches_it() {
+        for provider in ["github", "google", "oidc"] {
+            for prefix in ["", "/team"] {
+                let path = format!("{prefix}/.auth/{provider}/callback");
+                let route = Route::of(prefix, &path).unwrap();
+                assert_eq!(
+                    route,
+                    Route::Oauth(Endpoint::callback(provider).unwrap()),
+                    "{path}"
+                );
+                assert_eq!(route.methods(), [Method::GET]);
+                assert_eq!(route.cors(), Cors::Nobody);
+            }
+        }
+    }
+
+    #[test]
     fn a_prefix_is_inserted_behind_the_well_known_name_or_stands_before_it() {
         let found = [
             "/team/mcp",
@@ -322,6 +355,12 @@ mod tests {
             "/token/",
             "/authorize/x",
             "/.auth",
+            "/.auth/local/callback",
+            "/.auth//callback",
+            "/.auth/callback",
+            "/.auth/github/callback/",
+            "/.auth/GitHub/callback",
+            "/.auth/github/x/callback",
         ] {
             assert_eq!(Route::of("", path), None, "{path}");
         }

@@ -78,6 +78,9 @@ pub fn canonicalise(
     trusted: &[IpNet],
 ) -> Result<Inbound, Refusal> {
     let (mut parts, body) = request.into_parts();
+    if parts.version == Version::HTTP_2 {
+        as_http1(&mut parts)?;
+    }
     check(&parts)?;
     // No tunnels: what asks for one is answered as if it had not.
     parts.headers.remove(header::UPGRADE);
@@ -90,9 +93,36 @@ pub fn canonicalise(
     })
 }
 
+/// What HTTP/2 says in other words (RFC 9113 §8.3.1, §8.2.3), said as in HTTP/1.1.
+fn as_http1(parts: &mut Parts) -> Result<(), Refusal> {
+    let missing = Refusal::bad("a request needs an authority");
+    let authority = parts.uri.authority().ok_or(missing)?;
+    if !parts.headers.contains_key(header::HOST) {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| missing)?;
+        parts.headers.insert(header::HOST, host);
+    }
+    join_cookies(&mut parts.headers);
+    Ok(())
+}
+
+/// Browsers send a cookie to a field; together they are one Cookie header.
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
 fn check(parts: &Parts) -> Result<(), Refusal> {
-    if parts.version != Version::HTTP_11 {
-        let text = "this server speaks HTTP/1.1";
+    if !matches!(parts.version, Version::HTTP_11 | Version::HTTP_2) {
+        let text = "this server speaks HTTP/1.1 and, with TLS, HTTP/2";
         return Err(Refusal::closing(
             StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             text,

@@ -183,7 +183,7 @@ fn a108_header_values_are_ascii() {
 
 #[test]
 fn a108_other_versions_are_refused() {
-    for version in [Version::HTTP_09, Version::HTTP_10, Version::HTTP_2] {
+    for version in [Version::HTTP_09, Version::HTTP_10, Version::HTTP_3] {
         let mut parts = parts("GET", "/mcp", &[HOST]).unwrap();
         parts.version = version;
         assert_eq!(status(check(&parts)), 505);
@@ -321,4 +321,38 @@ proptest! {
     fn a109_plain_paths_are_accepted(path in "(/[a-zA-Z0-9_~-]{1,8}){1,4}/?") {
         prop_assert_eq!(check_path(&path), Ok(()));
     }
+}
+
+fn http2(target: &str, fields: &[(&str, &[u8])]) -> (Result<(), Refusal>, HeaderMap) {
+    let mut parts = parts("GET", target, fields).expect("hyper would refuse it");
+    parts.version = Version::HTTP_2;
+    let outcome = as_http1(&mut parts).and_then(|()| check(&parts));
+    (outcome, parts.headers)
+}
+
+#[test]
+fn a122_http2_says_the_same_in_other_words() {
+    let (outcome, headers) = http2("https://a.test/mcp", &[]);
+    assert_eq!(
+        (outcome, &headers["host"]),
+        (Ok(()), &HeaderValue::from_static("a.test"))
+    );
+    let crumbs: [(&str, &[u8]); 2] = [("cookie", b"a=1"), ("cookie", b"b=2")];
+    let (outcome, headers) = http2("https://a.test/mcp", &crumbs);
+    assert_eq!(outcome, Ok(()));
+    let cookies: Vec<_> = headers.get_all("cookie").iter().collect();
+    assert_eq!(cookies, ["a=1; b=2"]);
+}
+
+#[test]
+fn a122_an_authority_is_needed_and_agrees_with_the_host() {
+    let refused = |target: &str, fields: &[(&str, &[u8])]| status(http2(target, fields).0);
+    assert_eq!(refused("/mcp", &[]), 400);
+    assert_eq!(refused("/mcp", &[("host", b"a.test")]), 400);
+    assert_eq!(refused("https://a.test/mcp", &[("host", b"b.test")]), 400);
+    assert_eq!(refused("https://a.test/mcp", &[("host", b"A.test")]), 200);
+    assert_eq!(refused("https://user@a.test/mcp", &[]), 400);
+    assert_eq!(refused("https://a.test/a/../mcp", &[]), 400);
+    let many: Vec<(&str, &[u8])> = (0..101).map(|_| ("x-a", &b"1"[..])).collect();
+    assert_eq!(refused("https://a.test/mcp", &many), 431);
 }

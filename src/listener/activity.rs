@@ -11,8 +11,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 
+use super::frames::{Flood, Frames};
+use super::stream::Stream;
 use crate::http::Body;
 
 /// Where a connection stands in its exchange.
@@ -35,6 +36,8 @@ pub(super) struct Activity {
     stalled: Cell<bool>,
     /// Counts what happens, so that two equal looks can be told from no change.
     steps: Cell<u64>,
+    /// Exchanges under way; HTTP/2 has several at a time.
+    open: Cell<usize>,
 }
 
 impl Activity {
@@ -43,6 +46,7 @@ impl Activity {
             phase: Cell::new(Phase::Silent),
             stalled: Cell::new(false),
             steps: Cell::new(0),
+            open: Cell::new(0),
         })
     }
 
@@ -54,6 +58,21 @@ impl Activity {
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.set(phase);
         self.step();
+    }
+
+    /// A request's head is complete. The exchange lasts until what is returned is dropped.
+    pub(super) fn begin(self: &Rc<Self>) -> UnderWay {
+        self.open.set(self.open.get() + 1);
+        self.enter(Phase::Exchange);
+        UnderWay(Rc::clone(self))
+    }
+
+    fn end(&self) {
+        let left = self.open.get().saturating_sub(1);
+        self.open.set(left);
+        if left == 0 {
+            self.enter(Phase::Idle);
+        }
     }
 
     fn step(&self) {
@@ -73,25 +92,49 @@ impl Activity {
     }
 }
 
-/// A client's stream.
-pub(super) enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
 /// A stream that notes what passes.
 pub(super) struct Observed {
     stream: Stream,
     activity: Rc<Activity>,
+    /// Those of an HTTP/2 connection.
+    frames: Option<Box<Frames>>,
 }
 
 impl Observed {
-    pub(super) const fn new(stream: Stream, activity: Rc<Activity>) -> Self {
-        Self { stream, activity }
+    pub(super) const fn http1(stream: Stream, activity: Rc<Activity>) -> Self {
+        Self {
+            stream,
+            activity,
+            frames: None,
+        }
     }
 
-    fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
+    pub(super) fn http2(stream: Stream, activity: Rc<Activity>) -> Self {
+        Self {
+            stream,
+            activity,
+            frames: Some(Box::new(Frames::new())),
+        }
+    }
+
+    fn note_read(&mut self, bytes: &[u8]) -> Result<(), Flood> {
+        let Some(frames) = &mut self.frames else {
+            self.activity.received();
+            return Ok(());
+        };
+        let had_begun = frames.has_begun();
+        let outcome = frames.received(bytes);
+        if frames.has_begun() && !had_begun {
+            self.activity.enter(Phase::Idle);
+        }
+        outcome
+    }
+
+    fn note_write(&mut self, outcome: &Poll<io::Result<usize>>) {
         self.activity.wrote(outcome.is_ready());
+        if let (Some(frames), Poll::Ready(Ok(count))) = (&mut self.frames, outcome) {
+            frames.sent(*count);
+        }
     }
 }
 
@@ -102,14 +145,11 @@ impl AsyncRead for Observed {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        })?;
-        if buffer.filled().len() > before {
-            self.activity.received();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        match buffer.filled().get(before..) {
+            None | Some([]) => Poll::Ready(Ok(())),
+            Some(bytes) => Poll::Ready(self.note_read(bytes).map_err(io::Error::other)),
         }
-        Poll::Ready(Ok(()))
     }
 }
 
@@ -119,10 +159,7 @@ impl AsyncWrite for Observed {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let outcome = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-        };
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.note_write(&outcome);
         outcome
     }
@@ -132,51 +169,45 @@ impl AsyncWrite for Observed {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        };
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.note_write(&outcome);
         outcome
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.is_write_vectored(),
-            Stream::Unix(stream) => stream.is_write_vectored(),
-        }
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Unix(stream) => Pin::new(stream).poll_flush(context),
-        }
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
-/// A reply's body: hyper drops it when its last byte is on its way, and the connection rests.
+/// An exchange between a complete head and the end of the reply, or the client's giving up.
+pub(super) struct UnderWay(Rc<Activity>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A reply's body: hyper drops it when its last byte is on its way, and the exchange is over.
 pub(super) struct Watched {
     body: Body,
-    activity: Rc<Activity>,
+    _exchange: UnderWay,
 }
 
 impl Watched {
-    pub(super) const fn new(body: Body, activity: Rc<Activity>) -> Self {
-        Self { body, activity }
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.activity.enter(Phase::Idle);
+    pub(super) const fn new(body: Body, exchange: UnderWay) -> Self {
+        Self {
+            body,
+            _exchange: exchange,
+        }
     }
 }
 

@@ -8,17 +8,25 @@
 mod activity;
 mod address;
 mod connection;
+mod deadlines;
 mod drain;
+mod frames;
+mod handshake;
 mod home;
+mod http2;
 mod limits;
+mod news;
 mod socket;
+mod stream;
 mod workers;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::thread::ThreadId;
 
 use hyper::Request;
 use hyper::body::Incoming;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::http::Reply;
 
@@ -34,6 +42,8 @@ pub struct Settings {
     pub addresses: Vec<Address>,
     /// Listened on where it is possible: `[::1]` beside 127.0.0.1, on machines that have IPv6.
     pub if_possible: Vec<Address>,
+    /// Where TLS is spoken.
+    pub tls: Option<TlsSettings>,
     /// Threads that serve connections; at least one is started.
     pub workers: usize,
     /// Connections at any one time, over all addresses.
@@ -43,12 +53,28 @@ pub struct Settings {
     pub max_connections_per_address: usize,
 }
 
+/// Where to listen for TLS, and with what to answer.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// Not to be able to listen on one of these is an error.
+    pub addresses: Vec<Address>,
+    pub config: Arc<ServerConfig>,
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// 127.0.0.1 on a unix socket.
+    pub address: IpAddr,
+    /// Whether it speaks TLS with us.
+    pub is_secure: bool,
+}
+
 /// What answers requests.
 pub trait Service: Send + Sync + 'static {
-    /// Answers one request. `peer` is the other end of the connection, 127.0.0.1 on a unix socket.
-    /// The future stays on the worker that polls it first. If it panics, the client gets a 500 and
-    /// the connection ends.
-    fn call(&self, request: Request<Incoming>, peer: IpAddr) -> impl Future<Output = Reply>;
+    /// Answers one request. The future stays on the worker that polls it first. If it panics, the
+    /// client gets a 500, and an HTTP/1.1 connection ends.
+    fn call(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Reply>;
 
     /// The thread that had best serve a connection which begins with these bytes, if it matters.
     /// They are not checked yet: nothing but the place may follow from them.
@@ -60,3 +86,5 @@ pub trait Service: Send + Sync + 'static {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;

@@ -26,15 +26,23 @@ const USER_TIMEOUT: u32 = 60_000;
 
 /// The addresses of [`Settings`], bound.
 pub struct Bound {
-    pub(super) sockets: Vec<Socket>,
+    pub(super) doors: Vec<Door>,
     pub(super) settings: Settings,
+}
+
+/// A listening socket, and whether TLS is spoken there.
+pub(super) struct Door {
+    pub(super) socket: Socket,
+    pub(super) is_secure: bool,
 }
 
 /// Why an address could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} (--listen): {}", explain(.cause))]
+#[error("cannot listen on {address} ({flag}): {}", explain(.cause))]
 pub struct BindError {
     pub address: Address,
+    /// The flag that names it.
+    pub flag: &'static str,
     #[source]
     pub cause: io::Error,
 }
@@ -53,33 +61,50 @@ fn explain(cause: &io::Error) -> String {
 
 /// Binds every address.
 pub fn bind(settings: &Settings) -> Result<Bound, BindError> {
-    let required = settings.addresses.iter().map(|address| {
-        Socket::bind(address).map_err(|cause| BindError {
-            address: address.clone(),
-            cause,
-        })
-    });
-    let mut sockets = required.collect::<Result<Vec<_>, _>>()?;
+    let clear = settings.addresses.iter();
+    let mut doors = clear
+        .map(|address| Door::open(address, false))
+        .collect::<Result<Vec<_>, _>>()?;
+    for address in settings.tls.iter().flat_map(|tls| &tls.addresses) {
+        doors.push(Door::open(address, true)?);
+    }
     for address in &settings.if_possible {
-        match Socket::bind(address) {
-            Ok(socket) => sockets.push(socket),
-            Err(cause) => tracing::debug!(%address, %cause, "not listening there"),
+        match Door::open(address, false) {
+            Ok(door) => doors.push(door),
+            Err(error) => tracing::debug!(%address, cause = %error.cause, "not listening there"),
         }
     }
     Ok(Bound {
-        sockets,
+        doors,
         settings: settings.clone(),
     })
+}
+
+impl Door {
+    fn open(address: &Address, is_secure: bool) -> Result<Self, BindError> {
+        match Socket::bind(address) {
+            Ok(socket) => Ok(Self { socket, is_secure }),
+            Err(cause) => Err(BindError {
+                address: address.clone(),
+                flag: if is_secure {
+                    "--tls-listen"
+                } else {
+                    "--listen"
+                },
+                cause,
+            }),
+        }
+    }
 }
 
 impl Bound {
     /// What was bound, with the ports that the system chose.
     pub fn local_addresses(&self) -> Vec<Address> {
-        let shown = |socket: &Socket| match socket {
+        let shown = |door: &Door| match &door.socket {
             Socket::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
             Socket::Unix(_, file) => Some(Address::Unix(file.path.clone())),
         };
-        self.sockets.iter().filter_map(shown).collect()
+        self.doors.iter().filter_map(shown).collect()
     }
 }
 
@@ -196,6 +221,7 @@ mod tests {
         Settings {
             addresses: vec![address],
             if_possible: Vec::new(),
+            tls: None,
             workers: 1,
             max_connections: 10,
             max_connections_per_address: 10,

@@ -14,16 +14,16 @@ use http_body::Frame;
 use hyper::StatusCode;
 use tokio::sync::Notify;
 
-use super::connection::Timeouts;
+use super::deadlines::Timeouts;
 use super::*;
 use crate::http::{Body, RequestBody, full};
 
 /// Longer than anything here takes; only a failure waits for it.
-const PATIENCE: Duration = Duration::from_secs(20);
-const SHORT: Duration = Duration::from_millis(150);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const SHORT: Duration = Duration::from_millis(150);
 
 #[derive(Default)]
-struct Toy {
+pub(super) struct Toy {
     drain: Drain,
     /// Lets `/slow` answer.
     go: Notify,
@@ -32,13 +32,13 @@ struct Toy {
 }
 
 impl Service for Toy {
-    async fn call(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
+    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Reply {
         match request.uri().path() {
             "/thread" => {
                 let name = std::thread::current().name().unwrap_or_default().to_owned();
                 Reply::new(full(name))
             }
-            "/peer" => Reply::new(full(peer.to_string())),
+            "/peer" => Reply::new(full(peer.address.to_string())),
             "/echo" => {
                 let body = RequestBody::Incoming(request.into_body());
                 Reply::new(full(body.read(1 << 20, PATIENCE).await.unwrap_or_default()))
@@ -64,6 +64,16 @@ impl Service for Toy {
 }
 
 impl Toy {
+    /// How many wait at `/slow`.
+    pub(super) fn slow(&self) -> usize {
+        self.slow.load(Ordering::SeqCst)
+    }
+
+    /// Lets them answer.
+    pub(super) fn go(&self) {
+        self.go.notify_waiters();
+    }
+
     fn stream(&self, ended: Option<Pin<Box<dyn Future<Output = ()>>>>) -> Reply {
         self.streams.fetch_add(1, Ordering::SeqCst);
         Reply::new(Body::stream(Endless {
@@ -123,24 +133,25 @@ impl http_body::Body for PanickingStream {
     }
 }
 
-struct Guard {
-    address: SocketAddr,
-    toy: Arc<Toy>,
-    drain: Drain,
+pub(super) struct Guard {
+    pub(super) address: SocketAddr,
+    pub(super) toy: Arc<Toy>,
+    pub(super) drain: Drain,
     workers: Workers,
 }
 
-fn settings(addresses: Vec<Address>) -> Settings {
+pub(super) fn settings(addresses: Vec<Address>) -> Settings {
     Settings {
         addresses,
         if_possible: Vec::new(),
+        tls: None,
         workers: 2,
         max_connections: 100,
         max_connections_per_address: 100,
     }
 }
 
-fn start(settings: &Settings, timeouts: Timeouts) -> Guard {
+pub(super) fn start(settings: &Settings, timeouts: Timeouts) -> Guard {
     let bound = bind(settings).unwrap();
     let Address::Tcp(address) = bound.local_addresses().remove(0) else {
         panic!("the first address here is TCP");
@@ -175,7 +186,7 @@ impl Guard {
         Client(stream)
     }
 
-    fn wait(&self, grace: Duration) -> bool {
+    pub(super) fn wait(&self, grace: Duration) -> bool {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -183,7 +194,7 @@ impl Guard {
         runtime.block_on(self.drain.wait(grace))
     }
 
-    fn stop(self) {
+    pub(super) fn stop(self) {
         self.drain.abort();
         self.wait(PATIENCE);
         self.workers.join();

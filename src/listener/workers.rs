@@ -10,17 +10,21 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
+use tokio_rustls::rustls::ServerConfig;
 
-use super::activity::Stream;
-use super::connection::{self, Server, Timeouts};
+use super::connection::{self, Server};
+use super::deadlines::Timeouts;
 use super::drain::Present;
+use super::handshake::{Handshakes, Protocol};
 use super::limits::{Limits, Permit};
-use super::socket::{Socket, SocketFile};
-use super::{Bound, Drain, Service, home};
+use super::socket::{Door, Socket, SocketFile};
+use super::stream::{Plain, Secured, Stream};
+use super::{Bound, Drain, Peer, Service, home, http2};
 
 /// How long accepting rests when the process has run out of descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
@@ -78,6 +82,7 @@ impl Bound {
                 desk: Arc::clone(desk),
                 desks: Arc::clone(&desks),
                 limits: Arc::clone(&limits),
+                tls: settings.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
                 server: Server {
                     service: Arc::clone(service),
                     drain: drain.clone(),
@@ -87,7 +92,7 @@ impl Bound {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            let listeners = listeners(&self.sockets, &runtime)?;
+            let listeners = listeners(&self.doors, &runtime)?;
             let stopped = stopped.clone();
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || run(&runtime, post, listeners, inbox, stopped))?);
@@ -96,45 +101,56 @@ impl Bound {
             threads,
             stop,
             _files: self
-                .sockets
+                .doors
                 .into_iter()
-                .filter_map(Socket::into_file)
+                .filter_map(|door| door.socket.into_file())
                 .collect(),
         })
     }
 }
 
-fn listeners(sockets: &[Socket], runtime: &Runtime) -> io::Result<Vec<Listener>> {
+fn listeners(doors: &[Door], runtime: &Runtime) -> io::Result<Vec<Listener>> {
     let _context = runtime.enter();
-    sockets.iter().map(Listener::clone_of).collect()
+    doors.iter().map(Listener::clone_of).collect()
 }
 
 /// A worker's own handle on a listening socket.
-enum Listener {
+struct Listener {
+    socket: ListeningSocket,
+    is_secure: bool,
+}
+
+enum ListeningSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 impl Listener {
-    fn clone_of(socket: &Socket) -> io::Result<Self> {
-        match socket {
-            Socket::Tcp(listener) => TcpListener::from_std(listener.try_clone()?).map(Self::Tcp),
-            Socket::Unix(listener, _) => {
-                UnixListener::from_std(listener.try_clone()?).map(Self::Unix)
+    fn clone_of(door: &Door) -> io::Result<Self> {
+        let socket = match &door.socket {
+            Socket::Tcp(listener) => {
+                TcpListener::from_std(listener.try_clone()?).map(ListeningSocket::Tcp)?
             }
-        }
+            Socket::Unix(listener, _) => {
+                UnixListener::from_std(listener.try_clone()?).map(ListeningSocket::Unix)?
+            }
+        };
+        Ok(Self {
+            socket,
+            is_secure: door.is_secure,
+        })
     }
 
     /// The next connection, and the peer's address if it has one.
-    async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
-        match self {
-            Self::Tcp(listener) => {
+    async fn accept(&self) -> io::Result<(Plain, Option<IpAddr>)> {
+        match &self.socket {
+            ListeningSocket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((Stream::Tcp(stream), Some(peer.ip().to_canonical())))
+                Ok((Plain::Tcp(stream), Some(peer.ip().to_canonical())))
             }
-            Self::Unix(listener) => {
+            ListeningSocket::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), None))
+                Ok((Plain::Unix(stream), None))
             }
         }
     }
@@ -165,15 +181,19 @@ impl Desk {
 
 /// A connection between two workers: taken off the one's event queue, not yet on the other's.
 struct Handover {
-    stream: Detached,
+    stream: Stream,
     place: Place,
-    /// Whether it is to stay.
-    home: bool,
+    next: Next,
 }
 
-enum Detached {
-    Tcp(std::net::TcpStream),
-    Unix(std::os::unix::net::UnixStream),
+/// What is to be done with a connection that comes from another worker.
+#[derive(Clone, Copy)]
+enum Next {
+    Handshake,
+    /// Look where it belongs.
+    Settle,
+    /// It is at home.
+    Serve,
 }
 
 /// All that counts a connection; freed when it is dropped.
@@ -195,6 +215,13 @@ impl Place {
         }
     }
 
+    fn peer(&self, is_secure: bool) -> Peer {
+        Peer {
+            address: self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            is_secure,
+        }
+    }
+
     fn move_to(&mut self, desk: &Arc<Desk>) {
         desk.load.fetch_add(1, Ordering::Relaxed);
         let left = std::mem::replace(&mut self.desk, Arc::clone(desk));
@@ -213,6 +240,7 @@ struct Post<S> {
     desk: Arc<Desk>,
     desks: Arc<[Arc<Desk>]>,
     limits: Arc<Limits>,
+    tls: Option<Arc<ServerConfig>>,
     server: Server<S>,
 }
 
@@ -229,6 +257,7 @@ fn run<S: Service>(
         desk: post.desk,
         desks: post.desks,
         limits: post.limits,
+        handshakes: post.tls.as_ref().map(Handshakes::new),
         server: Rc::new(post.server),
     });
     for listener in listeners {
@@ -245,6 +274,7 @@ struct Worker<S> {
     desk: Arc<Desk>,
     desks: Arc<[Arc<Desk>]>,
     limits: Arc<Limits>,
+    handshakes: Option<Handshakes>,
     server: Rc<Server<S>>,
 }
 
@@ -258,9 +288,14 @@ impl<S: Service> Worker<S> {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
+                Ok((socket, peer)) => {
                     resting = false;
-                    self.admit(stream, peer);
+                    let next = if listener.is_secure {
+                        Next::Handshake
+                    } else {
+                        Next::Settle
+                    };
+                    self.admit(Stream::Clear(socket), peer, next);
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
@@ -275,7 +310,7 @@ impl<S: Service> Worker<S> {
     }
 
     /// Over the limit a connection is closed at once: an answer would cost more than it is worth.
-    fn admit(self: &Rc<Self>, stream: Stream, peer: Option<IpAddr>) {
+    fn admit(self: &Rc<Self>, stream: Stream, peer: Option<IpAddr>, next: Next) {
         let permit = match self.limits.admit(peer) {
             Ok(permit) => permit,
             Err(refused) => {
@@ -289,9 +324,9 @@ impl<S: Service> Worker<S> {
         let desk = self.emptiest();
         let place = Place::at(desk, peer, permit, self.server.drain.enter());
         if Arc::ptr_eq(desk, &self.desk) {
-            self.receive(stream, place);
+            self.receive(stream, place, next);
         } else {
-            hand_over(stream, place, false);
+            hand_over(stream, place, next);
         }
     }
 
@@ -309,35 +344,67 @@ impl<S: Service> Worker<S> {
 
     async fn take_over(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Handover>) {
         while let Some(Handover {
-            stream,
+            mut stream,
             place,
-            home,
+            next,
         }) = inbox.recv().await
         {
-            match attach(stream) {
-                Ok(stream) if home => {
-                    tokio::task::spawn_local(self.serve(stream, place));
-                }
-                Ok(stream) => self.receive(stream, place),
+            match stream.arrive() {
+                Ok(()) => self.receive(stream, place, next),
                 Err(error) => tracing::error!(?error, "a connection was lost on the way"),
             }
         }
     }
 
     /// A task for each connection: a panic in a reply's body ends this one and no other.
-    fn receive(self: &Rc<Self>, stream: Stream, place: Place) {
+    fn receive(self: &Rc<Self>, stream: Stream, place: Place, next: Next) {
         let worker = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            let Server {
-                service,
-                drain,
-                timeouts,
-            } = &*worker.server;
-            // A client that says nothing is not served.
-            if let Ok(home) = home::of(&stream, &**service, drain, timeouts.head).await {
-                worker.settle(stream, place, home).await;
+        match next {
+            Next::Handshake => tokio::task::spawn_local(async move {
+                worker.shake_hands(stream, place).await;
+            }),
+            Next::Settle => tokio::task::spawn_local(async move {
+                worker.look_at(stream, place).await;
+            }),
+            Next::Serve => tokio::task::spawn_local(self.serve(stream, place)),
+        };
+    }
+
+    async fn shake_hands(&self, stream: Stream, place: Place) {
+        let (Stream::Clear(socket), Some(handshakes)) = (stream, &self.handshakes) else {
+            return;
+        };
+        let patience = self.server.timeouts.handshake;
+        let accepted = tokio::select! {
+            biased;
+            () = self.server.drain.ended() => return,
+            accepted = handshakes.accept(socket, patience) => accepted,
+        };
+        let Some((tls, protocol)) = accepted else {
+            return;
+        };
+        let ahead = Bytes::new();
+        let stream = Stream::Tls(Box::new(Secured { tls, ahead }));
+        match protocol {
+            Protocol::Http1 => self.look_at(stream, place).await,
+            Protocol::Http2 => {
+                http2::serve(stream, place.peer(true), Rc::clone(&self.server)).await;
+                drop(place);
             }
-        });
+            Protocol::AcmeTls => {}
+        }
+    }
+
+    /// A client that says nothing is not served.
+    async fn look_at(&self, mut stream: Stream, place: Place) {
+        let Server {
+            service,
+            drain,
+            timeouts,
+        } = &*self.server;
+        if let Ok(home) = home::of(&mut stream, &**service, drain, timeouts.head).await {
+            self.settle(stream, place, home).await;
+        }
     }
 
     /// Serves the connection, or gives it to the worker where it is at home, unless that one has far
@@ -349,14 +416,14 @@ impl<S: Service> Worker<S> {
                 if desk.load() < self.desk.load() + CROWD && !Arc::ptr_eq(desk, &self.desk) =>
             {
                 place.move_to(desk);
-                hand_over(stream, place, true);
+                hand_over(stream, place, Next::Serve);
             }
             _ => self.serve(stream, place).await,
         }
     }
 
     fn serve(&self, stream: Stream, place: Place) -> impl Future<Output = ()> + use<S> {
-        let peer = place.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let peer = place.peer(stream.is_secure());
         let connection = connection::serve(stream, peer, Rc::clone(&self.server));
         async move {
             connection.await;
@@ -366,14 +433,14 @@ impl<S: Service> Worker<S> {
 }
 
 /// To the worker whose place it has.
-fn hand_over(stream: Stream, place: Place, home: bool) {
-    if let Ok(stream) = detach(stream) {
+fn hand_over(mut stream: Stream, place: Place, next: Next) {
+    if stream.leave().is_ok() {
         let inbox = place.desk.inbox.clone();
         // A worker that has stopped takes nothing: then this one stops, too.
         let _ = inbox.send(Handover {
             stream,
             place,
-            home,
+            next,
         });
     }
 }
@@ -387,18 +454,4 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
-}
-
-fn detach(stream: Stream) -> io::Result<Detached> {
-    match stream {
-        Stream::Tcp(stream) => stream.into_std().map(Detached::Tcp),
-        Stream::Unix(stream) => stream.into_std().map(Detached::Unix),
-    }
-}
-
-fn attach(stream: Detached) -> io::Result<Stream> {
-    match stream {
-        Detached::Tcp(stream) => tokio::net::TcpStream::from_std(stream).map(Stream::Tcp),
-        Detached::Unix(stream) => tokio::net::UnixStream::from_std(stream).map(Stream::Unix),
-    }
 }

@@ -105,8 +105,9 @@ impl Answer<'_> {
     }
 }
 
-/// Redirect URIs are of visible ASCII and parameters percent-encoded, so the header can be made.
-fn see_other(url: &str) -> Reply {
+/// Redirect URIs and providers' URLs are of visible ASCII and parameters percent-encoded, so the
+/// header can be made.
+pub(super) fn see_other(url: &str) -> Reply {
     let mut reply = Reply::new(Body::empty());
     let Ok(location) = HeaderValue::try_from(url) else {
         *reply.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;

@@ -16,6 +16,7 @@ use crate::crypto::Purpose;
 use crate::grant::{ClientId, CodeChallenge, ResourceUri, Scopes};
 use crate::http::form::{Form, FormError};
 use crate::http::{Inbound, Reply};
+use crate::identity::ProviderKind;
 use crate::pages::{self, Consent, display_name};
 
 use super::answer::Answer;
@@ -27,9 +28,9 @@ use super::redirect_uri::{Destination, RedirectUri};
 use super::{AuthorizationServer, Settings, scope, target};
 
 /// The longest query, in bytes.
-const MAX_QUERY: usize = 8 * 1024;
+pub(super) const MAX_QUERY: usize = 8 * 1024;
 /// How long a consent page may be answered.
-const PAGE_LIFETIME: Duration = Duration::from_mins(10);
+pub(super) const PAGE_LIFETIME: Duration = Duration::from_mins(10);
 
 /// A request that was found good and waits for a person. This is what the page carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,7 +165,7 @@ impl AuthorizationServer {
         }
     }
 
-    fn seal(&self, pending: &AuthorizationRequest, browser: &Browser) -> String {
+    pub(super) fn seal(&self, pending: &AuthorizationRequest, browser: &Browser) -> String {
         // A struct of strings and numbers always serialises.
         let plain = serde_json::to_vec(pending).unwrap_or_default();
         let binding = browser.binding();
@@ -185,6 +186,22 @@ impl AuthorizationServer {
     /// Shows the consent page, at first and after a sign-in that failed.
     pub(super) fn show(&self, status: StatusCode, page: &ConsentPage<'_>) -> Reply {
         let prefix = self.settings.external_url.prefix();
+        let choices = self.identity.choices();
+        let providers: Vec<pages::Provider<'_>> = choices
+            .iter()
+            .map(|(kind, name)| pages::Provider {
+                key: kind.name(),
+                name,
+                other_account: page.refused == Some(*kind),
+            })
+            .collect();
+        let local = self.identity.local();
+        let password_action = format!("{prefix}/.auth/password");
+        let password = pages::Password {
+            action: &password_action,
+            name: local.asks_for_name().then_some(page.name),
+            was_wrong: page.was_wrong,
+        };
         let consent = Consent {
             server_name: &self.settings.server_name,
             destination: match page.redirect_uri.destination() {
@@ -195,10 +212,10 @@ impl AuthorizationServer {
             client_name: page.client_name,
             resource: &page.request.resource.0,
             permissions: &scope::in_words(&page.request.scopes),
-            sign_in_action: &format!("{prefix}/.auth/password"),
-            cancel_action: &format!("{prefix}/.auth/continue"),
+            providers: &providers,
+            continue_action: &format!("{prefix}/.auth/continue"),
+            password: (!local.is_empty()).then_some(password),
             sealed_request: page.sealed,
-            name: self.identity.local().asks_for_name().then_some(page.name),
             problem: page.problem,
         };
         pages::html(status, consent.html())
@@ -213,6 +230,10 @@ pub(super) struct ConsentPage<'a> {
     client_name: Option<&'a str>,
     /// What was typed as user name.
     pub(super) name: &'a str,
+    /// Whether name or password were.
+    pub(super) was_wrong: bool,
+    /// Whose account was not let in.
+    pub(super) refused: Option<ProviderKind>,
     pub(super) problem: Option<&'a str>,
 }
 
@@ -229,6 +250,8 @@ impl<'a> ConsentPage<'a> {
             redirect_uri,
             client_name,
             name: "",
+            was_wrong: false,
+            refused: None,
             problem: None,
         }
     }

@@ -1,4 +1,5 @@
-//! What a person answers to the consent page: Allow with a password, or Cancel.
+//! What a person answers to the consent page: Allow with a password, Cancel, or the choice of an
+//! identity provider, which leads to [`super::departure`].
 //!
 //! The form counts only if it comes from a page of ours (`Origin`, `Sec-Fetch-Site`), in the browser
 //! that the page was made for (cookie), with the request that was shown (seal): threat cases A-033,
@@ -15,6 +16,7 @@ use crate::grant::Approval;
 use crate::http::form::Form;
 use crate::http::{Inbound, Origins, Reply};
 use crate::identity::local::Refused;
+use crate::identity::{Identity, ProviderKind};
 use crate::pages::display_name;
 
 use super::AuthorizationServer;
@@ -30,15 +32,31 @@ const MAX_BODY: usize = 32 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A form that came back as it should.
-struct Submission {
-    request: AuthorizationRequest,
+pub(super) struct Submission {
+    pub(super) request: AuthorizationRequest,
     sealed: String,
     redirect_uri: RedirectUri,
     client_name: Option<String>,
     name: String,
     password: SecretString,
+    /// The provider that was chosen, whether there is such a one or not.
+    pub(super) provider: Option<String>,
+    /// Whether to ask the provider for another account than the last.
+    pub(super) other_account: bool,
     allow: bool,
-    from: IpAddr,
+    pub(super) from: IpAddr,
+}
+
+impl Submission {
+    /// The page that was submitted, to be shown once more: the request lives on.
+    pub(super) fn page(&self) -> ConsentPage<'_> {
+        ConsentPage::new(
+            &self.request,
+            &self.sealed,
+            &self.redirect_uri,
+            self.client_name.as_deref(),
+        )
+    }
 }
 
 impl AuthorizationServer {
@@ -52,10 +70,10 @@ impl AuthorizationServer {
         outcome.unwrap_or_else(|problem| problem.page(&self.settings.server_name))
     }
 
-    /// `/.auth/continue`: Cancel. (Allow belongs to a way to sign in.)
+    /// `/.auth/continue`: on to an identity provider, or Cancel.
     pub(super) async fn proceed(&self, request: Inbound) -> Reply {
         let outcome = match self.submission(request).await {
-            Ok(submission) if submission.allow => Err(Problem::Malformed),
+            Ok(submission) if submission.allow => self.depart(&submission).await,
             Ok(submission) => Ok(self.cancel(&submission)),
             Err(problem) => Err(problem),
         };
@@ -91,6 +109,8 @@ impl AuthorizationServer {
             client_name: client.name.as_deref().and_then(display_name),
             name: field("name")?.unwrap_or_default().to_owned(),
             password: field("password")?.unwrap_or_default().into(),
+            provider: field("provider")?.map(str::to_owned),
+            other_account: field("account")? == Some("other"),
             request: pending,
             allow,
             from,
@@ -106,22 +126,39 @@ impl AuthorizationServer {
 
     /// A page sent twice needs the password twice, and then yields two codes.
     async fn approve(&self, submission: &Submission) -> Result<Reply, Problem> {
-        let request = &submission.request;
+        if self.identity.local().is_empty() {
+            return Err(Problem::Malformed);
+        }
         let password = submission.password.clone();
         let signed_in = self
             .identity
             .local()
             .sign_in(&submission.name, password, submission.from);
-        let identity = match signed_in.await {
-            Ok(identity) => identity,
-            Err(refused) => return Ok(self.ask_again(submission, &refused)),
-        };
+        match signed_in.await {
+            Ok(identity) => {
+                let code = self.issue(&submission.request, identity).await?;
+                Ok(self.answer(submission).code(&code))
+            }
+            Err(refused) => Ok(self.ask_again(submission, &refused)),
+        }
+    }
+
+    /// The code for what a person approved who has signed in, here or elsewhere.
+    pub(super) async fn issue(
+        &self,
+        request: &AuthorizationRequest,
+        identity: Identity,
+    ) -> Result<String, Problem> {
         // Before the code: a client that holds one must not expire under it.
         if !self.clients.approve(&request.client).await? {
             return Err(Problem::UnknownClient);
         }
+        let provider = identity
+            .subject
+            .provider()
+            .map_or("local", ProviderKind::name);
         tracing::info!(event = "authorization_approved", subject = identity.subject.as_str(),
-            client = %request.client.0, redirect_uri = request.redirect_uri.as_str(),
+            provider, client = %request.client.0, redirect_uri = request.redirect_uri.as_str(),
             "an authorization was approved");
         let approval = Approval {
             identity,
@@ -131,11 +168,10 @@ impl AuthorizationServer {
             scopes: request.scopes.clone(),
             resource: request.resource.clone(),
         };
-        let code = self.grants.issue_code(approval).await?;
-        Ok(self.answer(submission).code(&code))
+        Ok(self.grants.issue_code(approval).await?)
     }
 
-    /// The same page with what went wrong; the request lives on, the password is typed anew.
+    /// The same page with what went wrong; the password is typed anew.
     fn ask_again(&self, submission: &Submission, refused: &Refused) -> Reply {
         tracing::warn!(event = "sign_in_refused", from = %submission.from,
             name = submission.name.as_str(), "a sign-in was refused");
@@ -157,13 +193,9 @@ impl AuthorizationServer {
                 (StatusCode::TOO_MANY_REQUESTS, problem, Some(wait))
             }
         };
-        let mut page = ConsentPage::new(
-            &submission.request,
-            &submission.sealed,
-            &submission.redirect_uri,
-            submission.client_name.as_deref(),
-        );
+        let mut page = submission.page();
         page.name = &submission.name;
+        page.was_wrong = true;
         page.problem = Some(&problem);
         let mut reply = self.show(status, &page);
         if let Some(wait) = wait {

@@ -14,7 +14,8 @@ use crate::crypto::Keyring;
 use crate::grant::{Grants, Lifetimes, ResourceUri};
 use crate::http::form::encode;
 use crate::http::{Body, ExternalUrl, Inbound, Origins, Reply, RequestBody};
-use crate::identity::testing::local_users;
+use crate::identity::local::{LocalUser, PasswordSecret};
+use crate::identity::{self, IdentityProviders, github, oidc};
 use crate::store::Store;
 
 use super::{AuthorizationServer, Endpoint, RedirectPattern, RegistrationPolicy, Settings};
@@ -32,6 +33,8 @@ pub(super) struct Guard {
     pub(super) registration: RegistrationPolicy,
     pub(super) allowed_redirect_uris: Vec<RedirectPattern>,
     pub(super) users: Vec<&'static str>,
+    pub(super) github: Option<github::Settings>,
+    pub(super) oidc: Option<oidc::Settings>,
 }
 
 pub(super) fn guard() -> Guard {
@@ -40,6 +43,8 @@ pub(super) fn guard() -> Guard {
         registration: RegistrationPolicy::Open,
         allowed_redirect_uris: Vec::new(),
         users: vec!["owner"],
+        github: None,
+        oidc: None,
     }
 }
 
@@ -49,9 +54,24 @@ pub(super) struct Running {
     pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) grants: Grants,
+    pub(super) identity: Arc<IdentityProviders>,
 }
 
 impl Guard {
+    /// Who may sign in, and how.
+    pub(super) fn identity(&self) -> identity::Settings {
+        let user = |name: &&str| LocalUser {
+            name: (*name).to_owned(),
+            secret: PasswordSecret::Plain(PASSWORD.into()),
+        };
+        identity::Settings {
+            local: self.users.iter().map(user).collect(),
+            github: self.github.clone(),
+            google: None,
+            oidc: self.oidc.clone(),
+        }
+    }
+
     pub(super) fn start(self) -> Running {
         let clock = Clock::system();
         let store = Store::memory(clock.clone());
@@ -64,6 +84,7 @@ impl Guard {
             grant: DAY * 90,
             refresh_grace: Duration::from_mins(2),
         };
+        let identity = identity::testing::providers(self.identity());
         let grants = Grants::new(store.clone(), keyring.clone(), clock.clone(), lifetimes);
         let settings = Settings {
             resource: ResourceUri(external_url.join("/mcp")),
@@ -78,7 +99,7 @@ impl Guard {
             keyring,
             grants.clone(),
             clock.clone(),
-            local_users(&self.users, PASSWORD),
+            Arc::clone(&identity),
             Origins::new(external_url, Vec::new()),
         );
         Running {
@@ -86,6 +107,7 @@ impl Guard {
             clock,
             store,
             grants,
+            identity,
         }
     }
 }
@@ -198,6 +220,13 @@ impl Answered {
     pub(super) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).map(|value| value.to_str().unwrap());
         value.unwrap_or_default()
+    }
+
+    /// The cookies that are set, as in the jar.
+    pub(super) fn cookies(&self) -> Vec<&str> {
+        let all = self.headers.get_all(SET_COOKIE).iter();
+        all.map(|value| value.to_str().unwrap().split(';').next().unwrap())
+            .collect()
     }
 
     /// A parameter of the URL that the browser is sent to.

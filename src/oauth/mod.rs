@@ -4,10 +4,14 @@
 mod answer;
 mod authorize;
 mod browser;
+mod callback;
 mod client;
 mod client_authentication;
 mod consent;
+mod departure;
 mod error;
+#[cfg(test)]
+mod federated;
 #[cfg(test)]
 mod fixture;
 mod metadata;
@@ -16,11 +20,13 @@ mod redirect_uri;
 mod registration;
 mod revocation;
 mod scope;
+mod sign_in_problem;
 mod strict_json;
 mod target;
 mod token;
 #[cfg(test)]
 mod token_client;
+mod transaction;
 
 use std::sync::Arc;
 
@@ -30,11 +36,12 @@ use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::{Grants, ResourceUri};
 use crate::http::{ExternalUrl, Inbound, Origins, Reply};
-use crate::identity::IdentityProviders;
+use crate::identity::{IdentityProviders, ProviderKind};
 use crate::policy::rate_limit::RateLimit;
 use crate::store::Store;
 
 use client::Clients;
+use transaction::Transactions;
 
 pub use redirect_uri::RedirectPattern;
 
@@ -67,24 +74,35 @@ pub enum Endpoint {
     Metadata,
     Register,
     Authorize,
-    /// `/.auth/continue`: the consent form's Cancel, and later the choice of a provider.
+    /// `/.auth/continue`: the choice of an identity provider, and Cancel.
     Continue,
+    /// `/.auth/<provider>/callback`: back from an identity provider.
+    Callback(ProviderKind),
     /// `/.auth/password`: consent and local sign-in in one form.
     Password,
     Token,
     Revoke,
 }
 
+impl Endpoint {
+    /// The callback of the provider of that name; whether it is configured is seen later.
+    pub fn callback(provider: &str) -> Option<Self> {
+        ProviderKind::parse(provider).map(Self::Callback)
+    }
+}
+
 /// The authorization server. The files of this room add its endpoints.
 pub struct AuthorizationServer {
     settings: Settings,
     clients: Clients,
+    transactions: Transactions,
     grants: Grants,
     keyring: Keyring,
     clock: Clock,
     identity: Arc<IdentityProviders>,
     origins: Origins,
     registrations: RateLimit,
+    departures: RateLimit,
 }
 
 impl AuthorizationServer {
@@ -97,15 +115,18 @@ impl AuthorizationServer {
         identity: Arc<IdentityProviders>,
         origins: Origins,
     ) -> Arc<Self> {
+        let external_url = settings.external_url.clone();
         Arc::new(Self {
             settings,
-            clients: Clients::new(store, clock.clone()),
+            clients: Clients::new(store.clone(), clock.clone()),
+            transactions: Transactions::new(store, clock.clone(), external_url),
             grants,
             keyring,
             clock,
             identity,
             origins,
             registrations: registration::rate_limit(),
+            departures: departure::rate_limit(),
         })
     }
 
@@ -117,6 +138,7 @@ impl AuthorizationServer {
             Endpoint::Register => self.register(request).await,
             Endpoint::Authorize => self.authorize(request).await,
             Endpoint::Continue => self.proceed(request).await,
+            Endpoint::Callback(provider) => self.callback(provider, request).await,
             Endpoint::Password => self.password(request).await,
             Endpoint::Token => self.token(request).await,
             Endpoint::Revoke => self.revoke(request).await,

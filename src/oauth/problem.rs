@@ -8,10 +8,11 @@ use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 
 use crate::http::{BodyError, Reply};
-use crate::pages::Notice;
+use crate::pages::{Link, Notice};
 use crate::store::StoreError;
 
 use super::error::{RETRY, retry_after};
+use super::sign_in_problem::SignInProblem;
 
 /// Why there is a page instead of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(super) enum Problem {
     NoCookie,
     /// The page is too old, altered, or was made for another browser.
     StalePage,
+    /// A sign-in at an identity provider came to nothing.
+    SignIn(SignInProblem),
     /// Trouble of ours.
     Unavailable,
 }
@@ -48,6 +51,12 @@ impl From<BodyError> for Problem {
     }
 }
 
+impl From<SignInProblem> for Problem {
+    fn from(problem: SignInProblem) -> Self {
+        Self::SignIn(problem)
+    }
+}
+
 impl Problem {
     pub(super) fn page(self, server_name: &str) -> Reply {
         let (title, what, advice) = self.text();
@@ -56,7 +65,7 @@ impl Problem {
             title,
             what,
             advice: Some(advice),
-            link: None,
+            link: self.link(),
         };
         let mut reply = notice.reply(self.status());
         if let Some(wait) = self.wait() {
@@ -71,12 +80,24 @@ impl Problem {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::CrossSite | Self::NoCookie | Self::StalePage => StatusCode::FORBIDDEN,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SignIn(problem) => problem.status(),
             _ => StatusCode::BAD_REQUEST,
         }
     }
 
-    fn wait(self) -> Option<Duration> {
-        (self == Self::Unavailable).then_some(RETRY)
+    const fn wait(self) -> Option<Duration> {
+        match self {
+            Self::Unavailable => Some(RETRY),
+            Self::SignIn(problem) => problem.wait(),
+            _ => None,
+        }
+    }
+
+    fn link(self) -> Option<Link<'static>> {
+        match self {
+            Self::SignIn(problem) => problem.link(),
+            _ => None,
+        }
     }
 
     /// Title, what happened, what to do.
@@ -119,6 +140,7 @@ impl Problem {
                 "It is older than ten minutes, or it was opened in another browser.",
                 "Start the connection again in your app.",
             ),
+            Self::SignIn(problem) => problem.text(),
             Self::Unavailable => (
                 "This server cannot answer now",
                 "It cannot reach the place where it keeps its state. This is not your doing.",

@@ -15,7 +15,8 @@ pub enum Destination<'a> {
     App(&'a str),
 }
 
-/// Consent and sign-in in one form.
+/// Consent and sign-in on one page: choosing a way to sign in, or giving the password, is the
+/// approval.
 #[derive(Template)]
 #[template(path = "consent.html")]
 pub struct Consent<'a> {
@@ -26,15 +27,46 @@ pub struct Consent<'a> {
     pub resource: &'a str,
     /// What is asked for, a line each.
     pub permissions: &'a [&'a str],
-    /// Where the form goes, as a path on this origin.
-    pub sign_in_action: &'a str,
-    pub cancel_action: &'a str,
+    /// Where to sign in elsewhere.
+    pub providers: &'a [Provider<'a>],
+    /// Where the choice of a provider and Cancel go, as a path on this origin.
+    pub continue_action: &'a str,
+    /// Sign-in here, where there are local users.
+    pub password: Option<Password<'a>>,
     /// The pending request, sealed.
     pub sealed_request: &'a str,
-    /// What stands in the name field; `None`: there is no such field.
-    pub name: Option<&'a str>,
     /// What went wrong at the last try.
     pub problem: Option<&'a str>,
+}
+
+/// One place to sign in elsewhere: a button.
+#[derive(Clone, Copy, Debug)]
+pub struct Provider<'a> {
+    /// As in the form.
+    pub key: &'a str,
+    /// For people. The operator's word, never a client's.
+    pub name: &'a str,
+    /// Whether the last account from there was refused.
+    pub other_account: bool,
+}
+
+/// The form for a local user.
+#[derive(Clone, Copy, Debug)]
+pub struct Password<'a> {
+    /// Where the form goes, as a path on this origin.
+    pub action: &'a str,
+    /// What stands in the name field; `None`: there is no such field.
+    pub name: Option<&'a str>,
+    /// Whether the page is shown again because of what was typed.
+    pub was_wrong: bool,
+}
+
+/// The field that a person need not click first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Focus {
+    Nothing,
+    Name,
+    Password,
 }
 
 impl Consent<'_> {
@@ -42,9 +74,18 @@ impl Consent<'_> {
         render(self)
     }
 
-    /// The first empty field has the focus.
-    fn focus_password(&self) -> bool {
-        self.name.is_none_or(|name| !name.is_empty())
+    /// The first empty field, unless the buttons above it are what most people are here for.
+    fn focus(&self) -> Focus {
+        match self.password {
+            Some(password) if self.providers.is_empty() || password.was_wrong => {
+                if password.name.is_some_and(str::is_empty) {
+                    Focus::Name
+                } else {
+                    Focus::Password
+                }
+            }
+            _ => Focus::Nothing,
+        }
     }
 }
 
@@ -58,11 +99,23 @@ mod tests {
         client_name: Some("Some app"),
         resource: "https://guard.test/mcp",
         permissions: &["Use everything"],
-        sign_in_action: "/.auth/password",
-        cancel_action: "/.auth/continue",
+        providers: &[],
+        continue_action: "/.auth/continue",
+        password: Some(PASSWORD),
         sealed_request: "AbC-_9",
-        name: None,
         problem: None,
+    };
+
+    const PASSWORD: Password<'_> = Password {
+        action: "/.auth/password",
+        name: None,
+        was_wrong: false,
+    };
+
+    const GITHUB: Provider<'_> = Provider {
+        key: "github",
+        name: "GitHub",
+        other_account: false,
     };
 
     #[test]
@@ -120,10 +173,18 @@ mod tests {
             client_name: Some(evil),
             resource: evil,
             permissions: &[evil],
-            sign_in_action: evil,
-            cancel_action: evil,
+            providers: &[Provider {
+                key: evil,
+                name: evil,
+                other_account: true,
+            }],
+            continue_action: evil,
+            password: Some(Password {
+                action: evil,
+                name: Some(evil),
+                was_wrong: true,
+            }),
             sealed_request: evil,
-            name: Some(evil),
             problem: Some(evil),
         };
         assert!(!page.html().contains("<svg onload"));
@@ -133,7 +194,11 @@ mod tests {
     #[test]
     fn password_managers_and_screen_readers_find_their_way() {
         let page = Consent {
-            name: Some("ann"),
+            password: Some(Password {
+                name: Some("ann"),
+                was_wrong: true,
+                ..PASSWORD
+            }),
             problem: Some("Wrong."),
             ..PAGE
         }
@@ -146,9 +211,82 @@ mod tests {
             r#"autocomplete="current-password""#,
             r#"role="alert">Wrong.<"#,
             r#"value="ann""#,
+            r#"aria-invalid="true""#,
         ] {
             assert!(page.contains(text), "{text} is missing from {page}");
         }
         assert!(!PAGE.html().contains(r#"name="name""#));
+    }
+    fn count(page: &str, what: &str) -> usize {
+        page.matches(what).count()
+    }
+
+    #[test]
+    fn each_way_to_sign_in_is_a_button_and_there_is_one_cancel() {
+        let google = Provider {
+            key: "google",
+            name: "Google",
+            ..GITHUB
+        };
+        let both = Consent {
+            providers: &[GITHUB, google],
+            ..PAGE
+        }
+        .html();
+        let elsewhere = Consent {
+            providers: &[GITHUB],
+            password: None,
+            ..PAGE
+        }
+        .html();
+        assert!(both.contains(r#"name="provider" value="github">Continue with GitHub<"#));
+        assert!(both.contains(r#"name="provider" value="google">Continue with Google<"#));
+        assert!(both.contains(r#"class="or""#) && both.contains(r#"type="password""#));
+        assert!(!elsewhere.contains("assword") && !elsewhere.contains(r#"class="or""#));
+        for page in [&both, &elsewhere, &PAGE.html()] {
+            assert_eq!(count(page, r#"value="cancel">Cancel<"#), 1);
+            assert_eq!(count(page, r#"id="cancel""#), 1);
+        }
+        assert!(both.contains("Signing in allows the app to use Files."));
+        assert!(!PAGE.html().contains("Signing in allows"));
+    }
+
+    #[test]
+    fn after_a_refusal_the_button_offers_another_account_of_that_provider_only() {
+        let refused = Provider {
+            other_account: true,
+            ..GITHUB
+        };
+        let oidc = Provider {
+            key: "oidc",
+            name: "Acme",
+            ..GITHUB
+        };
+        let page = Consent {
+            providers: &[refused, oidc],
+            ..PAGE
+        }
+        .html();
+        assert!(page.contains("Use another GitHub account"));
+        assert!(page.contains("Continue with Acme"));
+        assert_eq!(count(&page, r#"name="account" value="other""#), 1);
+    }
+
+    #[test]
+    fn the_password_has_the_focus_where_it_is_the_way_to_sign_in() {
+        let focused = |page: Consent<'_>| count(&page.html(), "autofocus");
+        assert_eq!(focused(PAGE), 1);
+        let providers = &[GITHUB];
+        assert_eq!(focused(Consent { providers, ..PAGE }), 0);
+        let password = Some(Password {
+            was_wrong: true,
+            ..PASSWORD
+        });
+        let again = Consent {
+            providers,
+            password,
+            ..PAGE
+        };
+        assert_eq!(focused(again), 1);
     }
 }

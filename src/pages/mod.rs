@@ -15,7 +15,7 @@ use hyper::header::{self, HeaderName, HeaderValue};
 
 use crate::http::{Reply, full};
 
-pub use consent::{Consent, Destination};
+pub use consent::{Consent, Destination, Password, Provider};
 pub use landing::Landing;
 pub use name::display_name;
 pub use notice::{Link, Notice};
@@ -36,16 +36,18 @@ static CONTENT_SECURITY_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
 
 /// What every page is sent with. `no-referrer` instead of `same-origin` would make browsers send
 /// `Origin: null` with our own forms (Appendix B.2).
-const HEADERS: [(HeaderName, &str); 6] = [
+///
+/// No `Cross-Origin-Opener-Policy`: web clients open `/authorize` in a popup, and their callback page
+/// reports to `window.opener`. Any value but the default cuts that tie for good, for the popup's
+/// later pages as well, and the client waits for ever; `same-origin-allow-popups` spares popups that
+/// we open, not those that we are. What an opener can do without it, it can do to any site: lead the
+/// window elsewhere, or close it. There is no script here to talk to, and no frame.
+const HEADERS: [(HeaderName, &str); 5] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (header::CACHE_CONTROL, "no-store"),
     (header::REFERRER_POLICY, "same-origin"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    ),
 ];
 
 /// An answer that shows a page.
@@ -78,10 +80,15 @@ mod tests {
         let header = |name: &str| reply.headers()[name].to_str().unwrap();
         assert_eq!(reply.status(), 404);
         assert_eq!(header("x-frame-options"), "DENY");
-        assert_eq!(header("cross-origin-opener-policy"), "same-origin");
         assert_eq!(header("x-content-type-options"), "nosniff");
         assert_eq!(header("cache-control"), "no-store");
         assert!(header("content-security-policy").contains("frame-ancestors 'none'"));
+    }
+
+    #[test]
+    fn a_client_that_opened_a_popup_can_hear_from_it() {
+        let reply = html(StatusCode::OK, String::new());
+        assert!(!reply.headers().contains_key("cross-origin-opener-policy"));
     }
 
     #[test]

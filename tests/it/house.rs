@@ -15,6 +15,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     ("mcp", &[]),
     ("policy", &[]),
     ("telemetry", &[]),
+    ("tls", &[]),
     ("store", &["clock", "crypto"]),
     ("identity", &["clock", "crypto", "http", "policy", "store"]),
     ("grant", &["clock", "crypto", "identity", "store"]),
@@ -36,7 +37,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
             "clock", "crypto", "grant", "http", "identity", "mcp", "policy", "resource", "upstream",
         ],
     ),
-    ("listener", &["http"]),
+    ("listener", &["http", "tls"]),
     ("admin", &["http"]),
     (
         "routes",

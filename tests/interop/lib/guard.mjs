@@ -29,13 +29,22 @@ export async function freePort(host = '127.0.0.1') {
 
 export class Guard {
   /** Starts it before `command` and waits until it serves. `port`: where, if that was promised. */
-  static async before(command, { flags = [], env = {}, port } = {}) {
+  static before(command, options) {
+    return Guard.#start(['--', ...command], options);
+  }
+
+  /** Starts it before the server at `url`. */
+  static beforeUrl(url, options) {
+    return Guard.#start([url], options);
+  }
+
+  static async #start(server, { flags = [], env = {}, port } = {}) {
     port ??= await freePort();
     const guard = new Guard();
     guard.url = `http://localhost:${port}`;
     guard.mcpUrl = `${guard.url}/mcp`;
     guard.data = mkdtempSync(join(tmpdir(), 'mcp-guard-interop-'));
-    const args = ['--external-url', guard.url, '--data-path', guard.data, ...flags, '--', ...command];
+    const args = ['--external-url', guard.url, '--data-path', guard.data, ...flags, ...server];
     // The working directory lets `npx` find the pinned servers without a download.
     guard.program = new Program(BINARY, args, {
       name: 'mcp-guard',

@@ -4,21 +4,28 @@
 
 mod baseline;
 mod fast_child;
+mod gets;
 mod http_client;
 mod load;
 mod parts;
+mod proxy;
 mod start;
 mod streams;
+mod upstream;
+mod workers;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: bridge fast-child
-       bridge baseline PORT WORKERS
-       bridge load ADDRESS IN_FLIGHT MILLISECONDS own-id|one-for-all < request-head
-       bridge streams ADDRESS HOW_MANY < request-head
-       bridge parts TIMES
-       bridge start ADDRESS TIMES -- COMMAND...";
+usage: programs fast-child
+       programs baseline PORT WORKERS
+       programs load ADDRESS IN_FLIGHT MILLISECONDS own-id|one-for-all < request-head
+       programs upstream PORT WORKERS
+       programs proxy PORT UPSTREAM WORKERS
+       programs streams ADDRESS HOW_MANY < request-head
+       programs gets ADDRESS HOW_MANY < request-head
+       programs parts TIMES
+       programs start ADDRESS TIMES -- COMMAND...";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -29,7 +36,10 @@ fn main() -> ExitCode {
         ["load", address, in_flight, milliseconds, answers] => {
             load::run(address, in_flight, milliseconds, answers)
         }
+        ["upstream", port, workers] => upstream::run(port, workers),
+        ["proxy", port, upstream, workers] => proxy::run(port, upstream, workers),
         ["streams", address, how_many] => streams::run(address, how_many),
+        ["gets", address, how_many] => gets::run(address, how_many),
         ["parts", times] => parts::run(times),
         ["start", address, times, "--", command @ ..] => start::run(address, times, command),
         // `cargo bench` calls every benchmark like this; the script is what measures.

@@ -35,7 +35,7 @@ pub(crate) fn run(address: &str, how_many: &str) -> anyhow::Result<()> {
 }
 
 /// The header lines, up to an empty one.
-fn read_head(input: &mut impl BufRead) -> anyhow::Result<String> {
+pub(crate) fn read_head(input: &mut impl BufRead) -> anyhow::Result<String> {
     let mut head = String::new();
     for line in input.lines() {
         let line = line?;

@@ -22,11 +22,18 @@ pub(crate) struct Answer<'a> {
 
 impl Connection {
     pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
+        let mut connection = Self::small(address).await?;
+        connection.received.reserve(READ);
+        Ok(connection)
+    }
+
+    /// A connection for short answers, which grows as it must.
+    pub(crate) async fn small(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.context("connect")?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
-            received: Vec::with_capacity(READ),
+            received: Vec::new(),
         })
     }
 

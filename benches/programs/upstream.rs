@@ -1,0 +1,97 @@
+//! An HTTP server to stand behind proxies: a fixed body for every POST; for a GET of `/mcp` an event
+//! stream that says one thing and then nothing, for any other GET 100 MB in chunks.
+
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, header};
+use hyper_util::rt::TokioIo;
+
+use crate::baseline::ANSWER;
+use crate::workers;
+
+const CHUNK: &[u8] = &[b'x'; 64 * 1024];
+const CHUNKS: usize = 100 * 1024 * 1024 / CHUNK.len();
+const EVENT: &[u8] =
+    b"event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}\n\n";
+
+enum Answer {
+    Whole(Option<&'static [u8]>),
+    /// Whether the one event has been said.
+    Events {
+        said: bool,
+    },
+    /// Chunks still to come.
+    Bulk(usize),
+}
+
+pub(crate) fn run(port: &str, how_many: &str) -> anyhow::Result<()> {
+    workers::run(port, how_many, work)
+}
+
+async fn work(listener: TcpListener) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::task::spawn_local(async move {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service_fn(answer));
+            // Proxies hang up when their clients do.
+            let _ = connection.await;
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+    let (kind, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/mcp") => ("text/event-stream", Answer::Events { said: false }),
+        (&Method::GET, _) => ("application/octet-stream", Answer::Bulk(CHUNKS)),
+        _ => {
+            let _ = request.into_body().collect().await;
+            ("application/json", Answer::Whole(Some(ANSWER)))
+        }
+    };
+    let mut response = Response::new(body);
+    if let Answer::Whole(_) = response.body() {
+        let length = header::HeaderValue::from(ANSWER.len());
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, length);
+    }
+    let kind = header::HeaderValue::from_static(kind);
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = match &mut *self {
+            Self::Whole(body) => body.take(),
+            // Nobody ever wakes this stream again.
+            Self::Events { said: true } => return Poll::Pending,
+            Self::Events { said } => {
+                *said = true;
+                Some(EVENT)
+            }
+            Self::Bulk(0) => None,
+            Self::Bulk(left) => {
+                *left -= 1;
+                Some(CHUNK)
+            }
+        };
+        Poll::Ready(next.map(|bytes| Ok(Frame::data(Bytes::from_static(bytes)))))
+    }
+}
