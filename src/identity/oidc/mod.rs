@@ -97,7 +97,7 @@ impl Provider {
         let nonce = random::secret();
         let mut more = Vec::new();
         if other_account {
-            more.push(("prompt", "select_account"));
+            more.push(("prompt", self.other_account()));
         }
         more.extend(self.workspace_hint().map(|domain| ("hd", domain)));
         let request = self
@@ -111,6 +111,16 @@ impl Provider {
                 code_verifier: request.code_verifier,
             },
         })
+    }
+
+    /// What makes the issuer ask for an account where a person is signed in already. Every issuer
+    /// has to know `login` (OpenID Connect Core §15.1); some refuse `select_account`. Google is known
+    /// to have it, and needs no password again.
+    const fn other_account(&self) -> &'static str {
+        match self.kind {
+            ProviderKind::Google => "select_account",
+            _ => "login",
+        }
     }
 
     /// Who came back, and has passed the rules.

@@ -179,10 +179,6 @@ async fn a050_every_departure_has_secrets_of_its_own_and_the_fixed_parameters_on
         first.handshake.code_verifier,
         second.handshake.code_verifier
     );
-    assert_eq!(
-        parameter(&second, "prompt").as_deref(),
-        Some("select_account")
-    );
     let url = Url::parse(&second.url).unwrap();
     let mut names: Vec<_> = url.query_pairs().map(|pair| pair.0.into_owned()).collect();
     names.sort();
@@ -321,6 +317,18 @@ async fn a060_a_workspace_lets_in_whose_id_token_says_so_and_not_whose_address_l
     let identity = sign_in.saying(&json!({"hd": "b.test"})).await.unwrap();
     assert_eq!(identity.claims["/hd"], "b.test");
     assert_eq!(identity.subject, Subject::google("7"));
+}
+
+#[tokio::test]
+async fn who_wants_another_account_is_asked_for_it_in_a_way_that_the_issuer_knows() {
+    for (kind, prompt) in [
+        (ProviderKind::Google, "select_account"),
+        (ProviderKind::Oidc, "login"),
+    ] {
+        let sign_in = SignIn::under(kind, anybody(), &[]).await;
+        let departure = sign_in.provider.begin("s", true).await.unwrap();
+        assert_eq!(parameter(&departure, "prompt").as_deref(), Some(prompt));
+    }
 }
 
 #[tokio::test]

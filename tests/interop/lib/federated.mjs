@@ -12,7 +12,7 @@ import { STALE_TOKEN, SdkPerson, connect } from './sdk_client.mjs';
 /** server-everything, without `npx` and its seconds; it tells its environment. */
 const SERVER = ['node', join(INTEROP_DIR, 'node_modules/@modelcontextprotocol/server-everything/dist/index.js')];
 const TELL = { name: 'get-env', arguments: {} };
-const ABOUT = ['--env', 'WHO={user.subject} {user.login} {user.email}'];
+const ABOUT = ['--env', 'WHO={user.subject} {user.login} {user.email} [{user.groups}]'];
 
 /** Where a guard will be: providers must know it before it starts. */
 export async function promised() {

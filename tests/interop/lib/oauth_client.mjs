@@ -58,22 +58,30 @@ export async function obtainTokens(guard, person) {
   return redeem(guard, client, request, target);
 }
 
+/** What the token endpoint gives for the code at `target`, with the client's id beside it. */
 export async function redeem(guard, client, request, target) {
   expectEqual(target.searchParams.get('state'), request.state, 'state');
   expect(target.searchParams.has('code'), `the client was sent ${target.search}`);
-  const { token_endpoint: endpoint } = await discover(guard);
-  const answer = await fetch(endpoint, {
-    method: 'POST',
-    body: new URLSearchParams({
-      grant_type: 'authorization_code',
-      code: target.searchParams.get('code'),
-      redirect_uri: request.redirectUri,
-      client_id: client.client_id,
-      code_verifier: request.verifier,
-      resource: guard.mcpUrl,
-    }),
+  const answer = await token(guard, {
+    grant_type: 'authorization_code',
+    code: target.searchParams.get('code'),
+    redirect_uri: request.redirectUri,
+    client_id: client.client_id,
+    code_verifier: request.verifier,
+    resource: guard.mcpUrl,
   });
   const body = await answer.text();
   expectEqual(answer.status, 200, `token endpoint (${body})`);
-  return JSON.parse(body);
+  return { ...JSON.parse(body), client_id: client.client_id };
+}
+
+/** New tokens, or an OAuth error. */
+export async function refresh(guard, { client_id, refresh_token }) {
+  const answer = await token(guard, { grant_type: 'refresh_token', client_id, refresh_token });
+  return answer.json();
+}
+
+async function token(guard, form) {
+  const { token_endpoint: endpoint } = await discover(guard);
+  return fetch(endpoint, { method: 'POST', body: new URLSearchParams(form) });
 }

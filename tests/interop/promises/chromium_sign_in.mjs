@@ -84,9 +84,8 @@ async function looks(scene) {
     await checks.promise(`chromium, ${screen.name}: an outage is readable, and a reload gets over it`, () =>
       onPage(scene, screen, async (page, client) => {
         await begin(scene, page, client);
-        await leaveFor(page, oidc);
-        const ann = oidc.person('ann');
-        const callback = await cameBack(ann, new Browser(), page.url());
+        const authorize = await leaveFor(page, oidc);
+        const callback = await cameBack(oidc.person('ann'), new Browser(), authorize);
         await oidc.goAway();
         const answer = await page.goto(callback.href);
         await picture(scene, page, `outage-${screen.name}`);
@@ -143,11 +142,9 @@ async function thefts(scene) {
     onPage(scene, SCREENS[0], (page, client) =>
       onPage(scene, SCREENS[0], async (victims) => {
         await begin(scene, page, client);
-        await leaveFor(page, oidc);
-        await victims.goto(page.url());
-        const answered = victims.waitForResponse((answer) => answer.url().startsWith(`${guard.url}/.auth/`), { timeout: STEP });
-        await signInThere(victims, 'ann');
-        expectEqual((await answered).status(), 403, 'answer to the second browser');
+        await victims.goto(await leaveFor(page, oidc));
+        const answer = await cameBackTo(guard, victims, 'ann');
+        expectEqual(answer.status(), 403, 'answer to the second browser');
         await picture(scene, victims, 'stolen');
         expectEqual(client.visits.length, 0, 'visits to the client');
         await signInThere(page, 'ann');
@@ -166,9 +163,14 @@ async function begin({ guard }, page, client) {
 
 const continueWith = (page, { name }) => page.getByRole('button', { name: `Continue with ${name}` });
 
+/** As far as the provider's login page; gives the address that the guard sent the browser to. */
 async function leaveFor(page, provider) {
-  await continueWith(page, provider).click();
-  await page.waitForURL(`${provider.url}/**`, { timeout: STEP });
+  const [asked] = await Promise.all([
+    page.waitForRequest((request) => request.url().startsWith(`${provider.url}/`), { timeout: STEP }),
+    continueWith(page, provider).click(),
+  ]);
+  await page.locator('input[name=login]').waitFor({ timeout: STEP });
+  return asked.url();
 }
 
 /** The pages of `oidc-provider`: sign in, then agree. */
@@ -179,13 +181,20 @@ async function signInThere(page, user) {
   await page.getByRole('button', { name: 'Continue' }).click({ timeout: STEP });
 }
 
+/** Signs in there; gives the guard's answer to the callback. */
+async function cameBackTo(guard, page, user) {
+  const [answer] = await Promise.all([
+    page.waitForResponse((answer) => answer.url().startsWith(`${guard.url}/.auth/`), { timeout: STEP }),
+    signInThere(page, user),
+  ]);
+  return answer;
+}
+
 async function refused(scene, page, client, oidc) {
   await begin(scene, page, client);
   await leaveFor(page, oidc);
-  const { url } = scene.guard;
-  const answered = page.waitForResponse((answer) => answer.url().startsWith(`${url}/.auth/`), { timeout: STEP });
-  await signInThere(page, 'eve');
-  expectEqual((await answered).status(), 403, 'answer to somebody who is not listed');
+  const answer = await cameBackTo(scene.guard, page, 'eve');
+  expectEqual(answer.status(), 403, 'answer to somebody who is not listed');
   await page.getByText('eve@corp.example').waitFor({ timeout: STEP });
 }
 

@@ -1,14 +1,17 @@
 // Several providers at once, providers that are out of order, and sign-ins that are taken from
 // one browser to another.
 
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { Browser } from '../lib/browser.mjs';
 import { expect, expectEqual } from '../lib/checks.mjs';
-import { cameBack, isLetIn, promised, withFederation } from '../lib/federated.mjs';
+import { cameBack, isLetIn, isRefused, promised, withFederation } from '../lib/federated.mjs';
 import { IdentityProvider, withProviders } from '../lib/identity_providers.mjs';
 import { call, initialize } from '../lib/mcp.mjs';
-import { authorization, redeem, register } from '../lib/oauth_client.mjs';
+import { authorization, redeem, refresh, register } from '../lib/oauth_client.mjs';
 
 const EMAIL = 'ann@corp.example';
 const USERS = { ann: { hd: 'corp.example', preferred_username: 'ann', email: EMAIL, email_verified: true } };
@@ -21,6 +24,41 @@ export async function federation(checks) {
   await withProviders([google], () =>
     withFederation([google, oidc], FLAGS, (guard) => together({ checks, guard, google, oidc }), place),
   );
+  await checks.promise('federation: who is taken off the list is out after a SIGHUP, and signs in no more', () =>
+    takenOff(place),
+  );
+}
+
+async function takenOff(place) {
+  const users = { ann: USERS.ann, ben: { email: 'ben@corp.example', email_verified: true } };
+  const oidc = await IdentityProvider.oidc({ guard: place.url, users });
+  const folder = mkdtempSync(join(tmpdir(), 'interop-config-'));
+  const config = join(folder, 'guard.toml');
+  const allow = (...emails) => writeFileSync(config, `oidc-allowed-users = ${JSON.stringify(emails)}\n`);
+  allow(EMAIL, 'ben@corp.example');
+  try {
+    await withProviders([oidc], () =>
+      withFederation([oidc], ['--config', config], async (guard) => {
+        const [ann, ben] = [await session(guard, oidc.person('ann')), await session(guard, oidc.person('ben'))];
+        allow('ben@corp.example');
+        guard.program.signal('SIGHUP');
+        await guard.program.says(/"event":"reloaded"/);
+        expectEqual((await call(guard, ann.access_token, ann.session)).status, 401, 'a call of who is off the list');
+        const refreshed = await refresh(guard, ann);
+        expectEqual(refreshed.error, 'invalid_grant', 'their refresh');
+        await isRefused(guard, oidc.person('ann'), EMAIL, 'not on the list');
+        expectEqual((await call(guard, ben.access_token, ben.session)).status, 200, 'a call of who is on it still');
+        expect((await refresh(guard, ben)).access_token, 'who is on it still cannot refresh');
+      }, place),
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function session(guard, person) {
+  const tokens = await isLetIn(guard, person);
+  return { ...tokens, session: await initialize(guard, tokens.access_token) };
 }
 
 async function together({ checks, guard, google, oidc }) {
@@ -35,6 +73,10 @@ async function together({ checks, guard, google, oidc }) {
     await promise('that provider works soon after it is there, without a restart of the guard', async () => {
       await oidc.start();
       await soon(() => isLetIn(guard, ann));
+    });
+    await promise("a provider's new keys are fetched when they are needed", async () => {
+      await oidc.becomes({});
+      await isLetIn(guard, ann);
     });
     await promise('a provider is asked nothing before the person agreed (A-031)', async () => {
       await oidc.goAway();
@@ -119,11 +161,10 @@ async function twoPeople({ guard, google, oidc }) {
   ].map((tokens) => tokens.access_token);
   const session = await initialize(guard, one);
   const [own, foreign] = [await call(guard, one, session), await call(guard, other, session)];
-  expectEqual(own.status, 200, "a session of one's own");
-  const who = await own.text();
-  expect(who.includes(`google:ann ${EMAIL}`), who);
   expectEqual(foreign.status, 404, "the other's session");
+  expectEqual(who(await own.text()), `google:ann ann ${EMAIL} []`, 'the first');
   const second = await call(guard, other, await initialize(guard, other));
-  const whoElse = await second.text();
-  expect(whoElse.includes(`oidc:${oidc.url}#ann`), whoElse);
+  expectEqual(who(await second.text()), `oidc:${oidc.url}#ann ann ${EMAIL} []`, 'the second');
 }
+
+const who = (answer) => answer.match(/\\"WHO\\": \\"(.*?)\\"/)?.[1];

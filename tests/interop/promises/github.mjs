@@ -21,12 +21,12 @@ export async function github(checks) {
   await withProviders([provider], async () => {
     await guarded(['--github-allowed-users', 'somebody,Octo-Ann'], async (guard) => {
       await checks.promise('github: a listed user signs in, calls a tool, refreshes (sdk 1.x)', () =>
-        signsIn(guard, person, `${subject} octo-ann ann@corp.example`),
+        signsIn(guard, person, `${subject} octo-ann ann@corp.example []`),
       );
       await python(checks, guard, person);
       await checks.promise('github: the same login is refused once another account has it (A-062)', async () => {
         await provider.becomes({ user: { ...OCTO_ANN, id: 99 } });
-        await isRefused(guard, person, 'octo-ann', 'not on the list of allowed users');
+        await isRefused(guard, person, 'octo-ann', 'another account, which had it before');
         await provider.becomes({ user: OCTO_ANN });
         await isLetIn(guard, person);
       });
@@ -37,7 +37,9 @@ export async function github(checks) {
       ),
     );
     await guarded(['--github-allowed-orgs', 'Corp:ops'], (guard) =>
-      checks.promise('github: a member of an allowed team signs in', () => isLetIn(guard, person)),
+      checks.promise('github: a member of an allowed team signs in, and the server is told of the team', () =>
+        signsIn(guard, person, `${subject} octo-ann ann@corp.example [corp:ops]`),
+      ),
     );
     await guarded(['--github-allowed-orgs', 'corp:finance,other'], (guard) =>
       checks.promise('github: a member of another team is refused', () =>

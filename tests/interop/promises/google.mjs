@@ -23,8 +23,8 @@ export async function google(checks) {
 
   await withProviders([provider], () =>
     withFederation([provider], flags, async (guard) => {
-      await promise("an account of the workspace signs in, calls a tool, refreshes (sdk 1.x)", () =>
-        signsIn(guard, as('1001'), 'google:1001 ann@corp.example ann@corp.example'),
+      await promise('an account of the workspace signs in, calls a tool, refreshes (sdk 1.x)', () =>
+        signsIn(guard, as('1001'), 'google:1001 ann@corp.example ann@corp.example []'),
       );
       await promise("an address in the workspace's domain alone is refused (A-060)", () =>
         isRefused(guard, as('1002'), 'ben@corp.example', 'corp.example'),

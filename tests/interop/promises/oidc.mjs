@@ -47,7 +47,7 @@ async function rules(checks) {
   await withProviders([provider], async () => {
     await guarded(['--oidc-allowed-users', 'Ann@corp.example,ben@corp.example,cat@corp.example'], async (guard) => {
       await promise('a listed user signs in, calls a tool, refreshes (sdk 1.x)', () =>
-        signsIn(guard, provider.person('ann'), `oidc:${provider.url}#ann ann ann@corp.example`),
+        signsIn(guard, provider.person('ann'), `oidc:${provider.url}#ann ann ann@corp.example []`),
       );
       await promise('a listed address that the issuer does not vouch for is refused (A-058)', () =>
         areRefused(guard, 'ben', 'cat'),
@@ -65,7 +65,8 @@ async function rules(checks) {
     const groups = ['--oidc-scopes', 'openid,profile,email,groups'];
     await guarded([...groups, '--oidc-allowed-claims', '/groups=admin'], (guard) =>
       promise('a group lets in its members, whole names only', async () => {
-        await areLetIn(guard, 'ann', 'cat', 'eve');
+        await signsIn(guard, provider.person('ann'), `oidc:${provider.url}#ann ann ann@corp.example [staff,admin]`);
+        await areLetIn(guard, 'cat', 'eve');
         await areRefused(guard, 'ben', 'dan');
       }),
     );
@@ -79,6 +80,13 @@ async function rules(checks) {
       promise('users may be named by another claim', async () => {
         await areLetIn(guard, 'ben');
         await areRefused(guard, 'ann', 'cat');
+      }),
+    );
+    await provider.becomes({ inIdToken: false });
+    await guarded([...groups, '--oidc-allowed-users', 'ann@corp.example,ben@corp.example'], (guard) =>
+      promise('what the issuer says at its userinfo endpoint alone counts as well', async () => {
+        await areLetIn(guard, 'ann');
+        await areRefused(guard, 'ben');
       }),
     );
   });
