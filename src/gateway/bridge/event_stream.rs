@@ -36,6 +36,8 @@ const RETRY_MILLIS: u64 = 1000;
 /// A stream of one session. Its number is unique within the session.
 pub(super) struct EventStream {
     number: u64,
+    /// Whether events have ids, by which a client that reconnects says what it has.
+    resumable: bool,
     inner: Awaited<Inner>,
 }
 
@@ -47,9 +49,15 @@ struct Inner {
     first: u64,
     /// Sequence number of the next event for the connection.
     cursor: u64,
-    /// Requests whose answers are to come on this stream; it is finished when none is left.
+    /// Requests whose answers are to come on this stream.
     awaited: usize,
+    /// Whether it goes on when no answer is awaited.
+    lasting: bool,
     finished: bool,
+    /// Events before this number belong to requests that were accepted.
+    owed: u64,
+    /// From then on only what is owed is sent.
+    silent_from: Option<Instant>,
     /// Counts connections: only the newest may send.
     connection: u64,
     connected: Option<GrantId>,
@@ -59,21 +67,35 @@ struct Inner {
 impl EventStream {
     /// The listening stream of a session: finished only when the session is.
     pub(super) fn listening() -> Arc<Self> {
-        Self::new(0, 1)
+        let lasting = Inner {
+            lasting: true,
+            ..Inner::default()
+        };
+        Self::new(0, true, lasting)
     }
 
-    /// The stream that carries the answers to `awaited` requests.
+    /// The stream that carries the answers to `awaited` requests, and is finished with the last.
     pub(super) fn answering(number: u64, awaited: usize) -> Arc<Self> {
-        Self::new(number, awaited)
-    }
-
-    fn new(number: u64, awaited: usize) -> Arc<Self> {
         let inner = Inner {
             awaited,
             ..Inner::default()
         };
+        Self::new(number, true, inner)
+    }
+
+    /// The only stream of an HTTP+SSE session: it carries everything, and cannot be resumed.
+    pub(super) fn only() -> Arc<Self> {
+        let lasting = Inner {
+            lasting: true,
+            ..Inner::default()
+        };
+        Self::new(0, false, lasting)
+    }
+
+    fn new(number: u64, resumable: bool, inner: Inner) -> Arc<Self> {
         Arc::new(Self {
             number,
+            resumable,
             inner: Awaited::new(inner),
         })
     }
@@ -82,17 +104,35 @@ impl EventStream {
         self.number
     }
 
-    /// A message for the client.
-    pub(super) fn push(&self, message: &[u8]) {
-        self.inner.update(|inner| inner.push(self.number, message));
+    /// An event that is no message.
+    pub(super) fn announce(&self, event: Bytes) {
+        self.inner.update(|inner| inner.append(event));
     }
 
-    /// The answer to one of the awaited requests; the last one finishes the stream.
+    /// A message for the client that belongs to none of its requests.
+    pub(super) fn push(&self, message: &[u8]) {
+        let name = self.name();
+        self.inner.update(|inner| inner.push(name, message));
+    }
+
+    /// A message that belongs to a request of the client's.
+    pub(super) fn accompany(&self, message: &[u8]) {
+        let name = self.name();
+        self.inner.update(|inner| inner.push_owed(name, message));
+    }
+
+    /// The answer to one of the awaited requests.
     pub(super) fn push_answer(&self, message: &[u8]) {
+        let name = self.name();
         self.inner.update(|inner| {
-            inner.push(self.number, message);
+            inner.push_owed(name, message);
             inner.settle_one();
         });
+    }
+
+    /// The answer to one more request is to come.
+    pub(super) fn await_one(&self) {
+        self.inner.look(|inner| inner.awaited += 1);
     }
 
     /// One of the awaited requests will have no answer.
@@ -105,22 +145,53 @@ impl EventStream {
         self.inner.update(|inner| inner.finished = true);
     }
 
+    /// Nothing follows but the awaited answers.
+    pub(super) fn conclude(&self) {
+        self.inner.update(|inner| {
+            inner.lasting = false;
+            inner.finished |= inner.awaited == 0;
+        });
+    }
+
+    /// A token of the grant that opened the connection was shown, and is good `until` then. What
+    /// belongs to no request waits from there on, for the next one.
+    pub(super) fn prolong(&self, grant: &GrantId, until: Instant) {
+        self.inner.update(|inner| {
+            if inner.connected.as_ref() == Some(grant) {
+                inner.silent_from = inner.silent_from.max(Some(until));
+            }
+        });
+    }
+
     /// Cuts the present connection, if there is one; the stream itself goes on.
     pub(super) fn disconnect(&self) {
         self.inner.update(Inner::disconnect);
     }
 
-    /// [`Self::disconnect`], if `grant` opened the connection.
-    pub(super) fn disconnect_grant(&self, grant: &GrantId) {
+    /// [`Self::disconnect`], if `grant` opened the connection. Whether it did.
+    pub(super) fn disconnect_grant(&self, grant: &GrantId) -> bool {
         self.inner.update(|inner| {
-            if inner.connected.as_ref() == Some(grant) {
+            let is_its = inner.connected.as_ref() == Some(grant);
+            if is_its {
                 inner.disconnect();
             }
-        });
+            is_its
+        })
     }
 
-    pub(super) fn is_connected(&self) -> bool {
-        self.inner.look(|inner| inner.connected.is_some())
+    /// Whether what belongs to no request would be sent at once.
+    pub(super) fn is_heard(&self) -> bool {
+        self.inner
+            .look(|inner| inner.connected.is_some() && !inner.is_silent())
+    }
+
+    /// Since when it would not be; `None` if nobody ever connected.
+    pub(super) fn unheard_for(&self) -> Option<Duration> {
+        let since = self.inner.look(|inner| match inner.connected {
+            Some(_) => Some(inner.silent_from.unwrap_or_else(Instant::now)),
+            None => inner.disconnected_at,
+        })?;
+        Some(Instant::now().saturating_duration_since(since))
     }
 
     /// For how long a finished stream has been without a connection; `None` while it lives.
@@ -135,6 +206,11 @@ impl EventStream {
     /// Bytes held in memory.
     pub(super) fn held_bytes(&self) -> usize {
         self.inner.look(|inner| inner.bytes)
+    }
+
+    /// What the ids of its events begin with, if they have any.
+    fn name(&self) -> Option<u64> {
+        self.resumable.then_some(self.number)
     }
 
     /// The body of a connection to this stream, which ends an earlier one. `resume_after`: the
@@ -176,9 +252,18 @@ impl Inner {
         Some(())
     }
 
-    fn push(&mut self, stream: u64, message: &[u8]) {
-        let id = event_id(stream, self.end());
-        self.append(sse::event(Some(&id), message));
+    fn is_silent(&self) -> bool {
+        self.silent_from.is_some_and(|from| from <= Instant::now())
+    }
+
+    fn push_owed(&mut self, stream: Option<u64>, message: &[u8]) {
+        self.push(stream, message);
+        self.owed = self.end();
+    }
+
+    fn push(&mut self, stream: Option<u64>, message: &[u8]) {
+        let id = stream.map(|stream| event_id(stream, self.end()));
+        self.append(sse::event(id.as_deref(), message));
         while self.events.len() > 1
             && (self.unsent() > BACKLOG_EVENTS || self.bytes > BACKLOG_BYTES + REPLAY_BYTES)
         {
@@ -206,7 +291,7 @@ impl Inner {
 
     fn settle_one(&mut self) {
         self.awaited = self.awaited.saturating_sub(1);
-        self.finished |= self.awaited == 0;
+        self.finished |= self.awaited == 0 && !self.lasting;
     }
 
     fn disconnect(&mut self) {
@@ -220,7 +305,8 @@ impl Inner {
         if self.connection != connection {
             return Poll::Ready(None);
         }
-        match self.next() {
+        let held = self.cursor >= self.owed && self.is_silent();
+        match (!held).then(|| self.next()).flatten() {
             None if !self.finished => Poll::Pending,
             event => Poll::Ready(event),
         }
@@ -393,7 +479,7 @@ mod tests {
         assert_eq!(next(&mut older).await, None);
         assert!(next(&mut newer).await.is_some());
         drop(older);
-        assert!(stream.is_connected());
+        assert!(stream.is_heard());
     }
 
     #[tokio::test(start_paused = true)]
@@ -447,6 +533,74 @@ mod tests {
         let mut events = stream.connect(connection(None)).unwrap();
         assert!(all(&mut events).await.last().unwrap().contains("data: 2\n"));
         assert!(stream.held_bytes() <= REPLAY_BYTES + (65 << 10));
+    }
+
+    /// What is there by now.
+    async fn present(events: &mut Events) -> Vec<String> {
+        let mut present = Vec::new();
+        while let Ok(Some(event)) = tokio::time::timeout(Duration::ZERO, next(events)).await {
+            present.push(event);
+        }
+        present
+    }
+
+    #[tokio::test]
+    async fn the_only_stream_of_a_session_has_no_ids_and_lasts() {
+        let stream = EventStream::only();
+        stream.announce(sse::endpoint("/messages?sessionId=x"));
+        stream.await_one();
+        stream.push_answer(b"1");
+        stream.push(b"2");
+        let mut events = stream.connect(connection(None)).unwrap();
+        let expected = [
+            "event: endpoint\ndata: /messages?sessionId=x\n\n",
+            "event: message\ndata: 1\n\n",
+            "event: message\ndata: 2\n\n",
+        ];
+        assert_eq!(present(&mut events).await, expected);
+        stream.finish();
+        assert_eq!(next(&mut events).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_concludes_waits_for_the_answers_under_way() {
+        let (busy, idle) = (EventStream::only(), EventStream::only());
+        busy.await_one();
+        let mut events = busy.connect(connection(None)).unwrap();
+        busy.conclude();
+        idle.conclude();
+        assert!(present(&mut events).await.is_empty());
+        busy.push_answer(b"1");
+        assert_eq!(all(&mut events).await.len(), 1);
+        let mut events = idle.connect(connection(None)).unwrap();
+        assert!(all(&mut events).await.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a103_without_a_good_token_only_what_is_owed_is_sent() {
+        let stream = EventStream::only();
+        let grant = GrantId("g".into());
+        let mut events = stream.connect(connection(None)).unwrap();
+        stream.prolong(&grant, Instant::now() + Duration::from_secs(1));
+        stream.push(b"1");
+        assert_eq!(present(&mut events).await.len(), 1);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        stream.push(b"2");
+        assert!(present(&mut events).await.is_empty());
+        assert!(!stream.is_heard());
+        assert_eq!(stream.unheard_for(), Some(Duration::from_secs(2)));
+        stream.accompany(b"3");
+        stream.push(b"4");
+        assert_eq!(present(&mut events).await.len(), 2, "what came before, too");
+        stream.prolong(
+            &GrantId("other".into()),
+            Instant::now() + Duration::from_mins(1),
+        );
+        assert!(present(&mut events).await.is_empty());
+        stream.prolong(&grant, Instant::now() + Duration::from_mins(1));
+        assert_eq!(present(&mut events).await.len(), 1);
+        assert!(stream.is_heard());
+        assert_eq!(stream.unheard_for(), Some(Duration::ZERO));
     }
 
     #[tokio::test]
