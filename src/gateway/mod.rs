@@ -31,7 +31,7 @@ pub struct Settings {
     pub max_streams_per_user: usize,
     /// Whether GET is answered with 405, and there is no HTTP+SSE (`--http-streaming-only`).
     pub streaming_only: bool,
-    /// Where the clients of HTTP+SSE post to: the external URL's path, and `/messages`.
+    /// Where clients of HTTP+SSE post to: the external URL's path, and `/messages`.
     pub messages_path: String,
     pub start_timeout: Duration,
     pub request_timeout: Duration,

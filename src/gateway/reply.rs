@@ -188,9 +188,10 @@ pub(super) fn accepts_events(request: &Inbound) -> bool {
         || accepts(request, &["text/event-stream", "text/*", "*/*"])
 }
 
-/// Whether the client says that events are what it wants.
-pub(super) fn asks_for_events(request: &Inbound) -> bool {
-    accepts(request, &["text/event-stream"])
+/// Whether the client wants events and nothing else. Probes for a challenge (mcp-remote) would take
+/// JSON as well.
+pub(super) fn wants_only_events(request: &Inbound) -> bool {
+    accepts(request, &["text/event-stream"]) && !accepts(request, &["application/json", "*/*"])
 }
 
 fn accepts(request: &Inbound, wanted: &[&str]) -> bool {

@@ -292,6 +292,11 @@ fn an_old_client_that_was_given_the_new_url_finds_its_stream_there() {
     let guard = Guard::start();
     let token = signed_in(&guard);
     let mut old = Old::open_at(&guard, "/mcp", &token);
+    // It posts there, too: what a 401 points to must be the document of the URL that it knows.
+    assert!(old.endpoint.starts_with("/mcp?sessionId="));
+    let challenge = guard.request("POST", &old.endpoint, &[], "");
+    let challenge = challenge.header("www-authenticate").unwrap();
+    assert!(challenge.contains("oauth-protected-resource/mcp\""));
     old.initialize();
     assert_eq!(old.call("echo", &json!(1)), "1");
 }
@@ -300,7 +305,11 @@ fn an_old_client_that_was_given_the_new_url_finds_its_stream_there() {
 fn a_get_that_is_not_an_old_clients_opens_no_session() {
     let guard = Guard::start();
     let token = signed_in(&guard);
-    for accept in ["*/*", "application/json"] {
+    for accept in [
+        "*/*",
+        "application/json",
+        "application/json, text/event-stream",
+    ] {
         let status = get(&guard, "/mcp", &token, accept).head().status;
         assert!(status == 400 || status == 406, "{status} for {accept}");
     }

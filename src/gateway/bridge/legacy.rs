@@ -25,19 +25,23 @@ use crate::http::{Inbound, Reply};
 use crate::mcp::{Kind, Message, sse};
 use crate::resource::{Principal, Transport};
 
+/// The parameter that names the session, as the SDKs of that time call it.
+const SESSION: &str = "sessionId";
+
 impl Bridge {
     /// GET on the stream's own path.
     pub(super) fn listen_to_all(&self, request: &Inbound, principal: &Principal) -> Reply {
         if reply::accepts_events(request) {
-            self.open_stream(principal)
+            self.open_stream(principal, &self.settings.messages_path)
         } else {
             reply::not_acceptable()
         }
     }
 
     /// A session and its stream. The child comes with `initialize`: clients open streams only to see
-    /// what is there.
-    pub(super) fn open_stream(&self, principal: &Principal) -> Reply {
+    /// what is there. `path` is where it is to post to: `/messages`, or for one that fell back the URL
+    /// it was given, since the metadata that a 401 there names must be of that URL.
+    pub(super) fn open_stream(&self, principal: &Principal, path: &str) -> Reply {
         let subject = &principal.identity.subject;
         let Some(place) = self
             .streams
@@ -48,7 +52,7 @@ impl Bridge {
         let Some(session) = self.mint(principal, Transport::HttpSse) else {
             return reply::too_many_sessions();
         };
-        let Some(stream) = self.only_stream(&session, principal, place) else {
+        let Some(stream) = self.only_stream(&session, principal, path, place) else {
             return reply::session_not_found();
         };
         self.sessions.insert(session);
@@ -61,10 +65,10 @@ impl Bridge {
         &self,
         session: &Arc<Session>,
         principal: &Principal,
+        path: &str,
         place: Place,
     ) -> Option<OnlyStream> {
-        let path = &self.settings.messages_path;
-        let endpoint = format!("{path}?sessionId={}", session.id());
+        let endpoint = format!("{path}?{SESSION}={}", session.id());
         session.listening().announce(sse::endpoint(&endpoint));
         let connection = Connection {
             grant: principal.grant.clone(),
@@ -79,6 +83,14 @@ impl Bridge {
             events,
             session: Arc::clone(session),
         })
+    }
+
+    /// Whether a POST to the new URL is by a client that fell back to a stream there.
+    pub(super) fn is_of_old_client(&self, request: &Inbound) -> bool {
+        let value = request
+            .query()
+            .and_then(|query| query.strip_prefix(SESSION));
+        self.has_http_sse() && value.is_some_and(|value| value.starts_with('='))
     }
 
     /// What the client says: 202, and everything else on the stream.
@@ -109,7 +121,7 @@ impl Bridge {
     fn posted_to(&self, request: &Inbound, principal: &Principal) -> Result<Arc<Session>, Reply> {
         let query = Form::parse(request.query().unwrap_or_default().as_bytes());
         let query = query.map_err(|_| reply::bad_request("the query is malformed"))?;
-        let Ok(Some(id)) = query.get("sessionId") else {
+        let Ok(Some(id)) = query.get(SESSION) else {
             return Err(reply::bad_request("one sessionId is needed in the query"));
         };
         self.sessions

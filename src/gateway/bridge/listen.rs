@@ -18,7 +18,7 @@ impl Bridge {
             return reply::method_not_allowed("POST, DELETE");
         }
         if is_fallback(request) {
-            return self.open_stream(principal);
+            return self.open_stream(principal, request.path());
         }
         if !reply::accepts_events(request) {
             return reply::not_acceptable();
@@ -61,7 +61,7 @@ fn is_fallback(request: &Inbound) -> bool {
     let headers = &request.headers;
     !headers.contains_key(session_id::HEADER)
         && !headers.contains_key("last-event-id")
-        && reply::asks_for_events(request)
+        && reply::wants_only_events(request)
 }
 
 /// The listening stream, unless `Last-Event-ID` names another, and the last event that the client

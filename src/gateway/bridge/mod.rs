@@ -67,6 +67,9 @@ impl Bridge {
         principal: &Principal,
     ) -> Reply {
         match (endpoint, &request.method) {
+            (Endpoint::Mcp, &Method::POST) if self.is_of_old_client(&request) => {
+                Box::pin(self.take(request, principal)).await
+            }
             (Endpoint::Mcp, &Method::POST) => self.post(request, principal).await,
             (Endpoint::Mcp, &Method::GET) => self.listen(&request, principal),
             (Endpoint::Mcp, &Method::DELETE) => self.end(&request, principal),

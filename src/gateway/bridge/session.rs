@@ -384,3 +384,58 @@ pub(super) fn fail(exchange: &Exchange, why: &str) {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::event_stream::{Connection, Events};
+    use super::super::places::Places;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn session(transport: Transport) -> Session {
+        let subject = Subject::local("ann");
+        let place = Places::default().take(&subject, 1).unwrap();
+        let client = ClientId("c".into());
+        let owner = Owner { subject, client };
+        Session::new("s".into(), SessionKey(1), owner, transport, place)
+    }
+
+    fn listen(session: &Session) -> Events {
+        let connection = Connection {
+            grant: GrantId("g".into()),
+            expires: None,
+            resume_after: None,
+            priming: false,
+            place: None,
+        };
+        session.listening().connect(connection).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_idle_from_the_end_of_its_listening_stream() {
+        let session = session(Transport::StreamableHttp);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(session.idle_for(), MINUTE);
+        let events = listen(&session);
+        tokio::time::advance(HOUR).await;
+        assert_eq!(session.idle_for(), Duration::ZERO);
+        drop(events);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(session.idle_for(), MINUTE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a103_a_session_is_idle_from_the_end_of_its_only_streams_token() {
+        let session = session(Transport::HttpSse);
+        let events = listen(&session);
+        let until = Instant::now() + HOUR;
+        session.listening().prolong(&GrantId("g".into()), until);
+        tokio::time::advance(HOUR).await;
+        assert_eq!(session.idle_for(), Duration::ZERO);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(session.idle_for(), MINUTE);
+        drop(events);
+    }
+}
