@@ -21,16 +21,21 @@ export async function typescriptSdk(checks) {
       continue;
     }
     await checks.group(subject, () =>
-      withGuard(server.command, {}, (guard) => dance(checks, guard, server, subject)),
+      withGuard(server.command, {}, (guard) => {
+        const transport = (person) =>
+          new StreamableHTTPClientTransport(new URL(guard.mcpUrl), { authProvider: person });
+        return danceOver(transport, checks, guard, server, subject);
+      }),
     );
   }
 }
 
-async function dance(checks, guard, server, subject) {
+/** `transport` makes one for a person. */
+export async function danceOver(transport, checks, guard, server, subject) {
   const person = new Person();
   let client;
   const connected = await checks.promise(`${subject}: signs in and initializes`, async () => {
-    client = await connect(guard, person);
+    client = await connect(transport, person);
     expectEqual(person.visits, 1, 'visits to the browser');
   }, { within: 120_000 });
   if (!connected) throw new Error(`the guard said:\n${guard.log()}`);
@@ -50,10 +55,9 @@ async function dance(checks, guard, server, subject) {
   }
 }
 
-async function connect(guard, person) {
-  const transport = () => new StreamableHTTPClientTransport(new URL(guard.mcpUrl), { authProvider: person });
+async function connect(transport, person) {
   const client = () => new Client({ name: 'interop', version: '1.0.0' });
-  const first = transport();
+  const first = transport(person);
   try {
     await client().connect(first);
   } catch (error) {
@@ -62,7 +66,7 @@ async function connect(guard, person) {
   expect(person.code, 'the client was let in without a sign-in');
   await first.finishAuth(person.code);
   const signedIn = client();
-  await signedIn.connect(transport());
+  await signedIn.connect(transport(person));
   return signedIn;
 }
 
