@@ -24,7 +24,7 @@ use crate::identity::IdentityProviders;
 use crate::listener::{self, BindError, Drain, Workers};
 use crate::oauth::AuthorizationServer;
 use crate::resource::ProtectedResource;
-use crate::routes::{MCP_PATH, Routes};
+use crate::routes::{MCP_PATH, MESSAGES_PATH, Routes};
 use crate::store::{OpenError, Store};
 
 /// Overdue requests and idle sessions are looked for this often.
@@ -202,6 +202,7 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
         max_body_size: config.limits.body_size,
         max_streams_per_user: config.limits.streams_per_user,
         streaming_only: config.http_streaming_only,
+        messages_path: format!("{}{MESSAGES_PATH}", config.external_url.prefix()),
         start_timeout: config.timeouts.start,
         request_timeout: config.timeouts.request,
         session_idle_timeout: config.timeouts.session_idle,

@@ -15,22 +15,25 @@ use hyper::{Method, Request, Response, StatusCode};
 use ipnet::IpNet;
 
 use crate::admin::Health;
-use crate::gateway::Gateway;
+use crate::gateway::{self, Gateway};
 use crate::http::{Body, ExternalUrl, Inbound, Origins, Reply, canonical};
 use crate::listener::{Peer, Service};
 use crate::oauth::{AuthorizationServer, Endpoint};
 use crate::pages::Landing;
-use crate::resource::ProtectedResource;
+use crate::resource::{ProtectedResource, SSE_PATH, Transport};
 use cors::Cors;
 
 /// The path of the guarded endpoint below the external URL.
 pub const MCP_PATH: &str = "/mcp";
 
+/// Where clients of HTTP+SSE post to.
+pub const MESSAGES_PATH: &str = "/messages";
+
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    Mcp,
-    ResourceMetadata,
+    Server(gateway::Endpoint),
+    ResourceMetadata(Transport),
     Oauth(Endpoint),
     Landing,
     Live,
@@ -45,7 +48,9 @@ impl Route {
         }
         let below = path.strip_prefix(prefix)?;
         Some(match below {
-            MCP_PATH | "/mcp/" => Self::Mcp,
+            MCP_PATH | "/mcp/" => Self::Server(gateway::Endpoint::Mcp),
+            SSE_PATH | "/sse/" => Self::Server(gateway::Endpoint::Sse),
+            MESSAGES_PATH => Self::Server(gateway::Endpoint::Messages),
             "" | "/" => Self::Landing,
             "/register" => Self::Oauth(Endpoint::Register),
             "/authorize" => Self::Oauth(Endpoint::Authorize),
@@ -73,22 +78,30 @@ impl Route {
     /// 9728 §3.1 insert behind it. Clients that take the MCP URL for the issuer, or know only the
     /// root, find the same documents.
     fn of_well_known(prefix: &str, name: &str) -> Option<Self> {
-        let (document, route) = [
-            ("oauth-protected-resource", Self::ResourceMetadata),
-            (
-                "oauth-authorization-server",
-                Self::Oauth(Endpoint::Metadata),
-            ),
-            ("openid-configuration", Self::Oauth(Endpoint::Metadata)),
-        ]
-        .into_iter()
-        .find(|(document, _)| name.starts_with(document))?;
+        const RESOURCE: &str = "oauth-protected-resource";
+        const SERVER: [&str; 2] = ["oauth-authorization-server", "openid-configuration"];
+        let mut documents = SERVER.iter().chain([&RESOURCE]);
+        let document = documents.find(|document| name.starts_with(**document))?;
         let inserted = name.strip_prefix(document)?;
-        let is_ours = inserted.is_empty()
-            || inserted
-                .strip_prefix(prefix)
-                .is_some_and(|rest| matches!(rest, "" | MCP_PATH));
-        is_ours.then_some(route)
+        let transport = match inserted.strip_prefix(prefix) {
+            Some("" | MCP_PATH) => Transport::StreamableHttp,
+            Some(SSE_PATH) => Transport::HttpSse,
+            _ if inserted.is_empty() => Transport::StreamableHttp,
+            _ => return None,
+        };
+        Some(match *document {
+            RESOURCE => Self::ResourceMetadata(transport),
+            _ => Self::Oauth(Endpoint::Metadata),
+        })
+    }
+
+    /// Whether there is such a thing only where there is HTTP+SSE.
+    const fn is_http_sse(self) -> bool {
+        matches!(
+            self,
+            Self::Server(gateway::Endpoint::Sse | gateway::Endpoint::Messages)
+                | Self::ResourceMetadata(Transport::HttpSse)
+        )
     }
 
     /// The methods a route answers to, besides OPTIONS where pages of other origins may ask.
@@ -96,9 +109,9 @@ impl Route {
         match self {
             // The gateway itself refuses other methods, after it has authenticated: a 401 goes
             // before a 405.
-            Self::Mcp => &[],
+            Self::Server(_) => &[],
             Self::Oauth(Endpoint::Metadata | Endpoint::Authorize)
-            | Self::ResourceMetadata
+            | Self::ResourceMetadata(_)
             | Self::Landing
             | Self::Live
             | Self::Ready => READ,
@@ -110,8 +123,8 @@ impl Route {
 
     fn cors(self) -> Cors {
         match self {
-            Self::Mcp => Cors::Listed,
-            Self::ResourceMetadata
+            Self::Server(_) => Cors::Listed,
+            Self::ResourceMetadata(_)
             | Self::Oauth(
                 Endpoint::Metadata | Endpoint::Register | Endpoint::Token | Endpoint::Revoke,
             ) => Cors::Anyone,
@@ -161,7 +174,7 @@ impl Service for Routes {
 
 impl Routes {
     async fn answer(&self, request: Box<Inbound>) -> Reply {
-        let Some(route) = Route::of(self.external_url.prefix(), request.path()) else {
+        let Some(route) = self.route(request.path()) else {
             return self.unknown(&request);
         };
         // Orchestrators probe by address; the answer says nothing that depends on the name.
@@ -184,14 +197,19 @@ impl Routes {
         reply
     }
 
+    fn route(&self, path: &str) -> Option<Route> {
+        Route::of(self.external_url.prefix(), path)
+            .filter(|route| !route.is_http_sse() || self.gateway.has_http_sse())
+    }
+
     async fn dispatch(&self, route: Route, request: Box<Inbound>) -> Reply {
         match route {
-            Route::Mcp => {
+            Route::Server(endpoint) => {
                 self.gateway
-                    .handle(request, || self.landing().reply())
+                    .handle(endpoint, request, || self.landing().reply())
                     .await
             }
-            Route::ResourceMetadata => self.resource.metadata(),
+            Route::ResourceMetadata(transport) => self.resource.metadata(transport),
             // Boxed: it is large, and rare beside calls to the MCP endpoint.
             Route::Oauth(endpoint) => {
                 Box::pin(self.authorization_server.handle(endpoint, *request)).await
@@ -255,16 +273,30 @@ mod tests {
     #[test]
     fn every_public_path_is_found() {
         let cases = [
-            ("/mcp", Route::Mcp),
-            ("/mcp/", Route::Mcp),
+            ("/mcp", Route::Server(gateway::Endpoint::Mcp)),
+            ("/mcp/", Route::Server(gateway::Endpoint::Mcp)),
             ("/", Route::Landing),
+            ("/sse", Route::Server(gateway::Endpoint::Sse)),
+            ("/messages", Route::Server(gateway::Endpoint::Messages)),
             (
                 "/.well-known/oauth-protected-resource",
-                Route::ResourceMetadata,
+                Route::ResourceMetadata(Transport::StreamableHttp),
             ),
             (
                 "/.well-known/oauth-protected-resource/mcp",
-                Route::ResourceMetadata,
+                Route::ResourceMetadata(Transport::StreamableHttp),
+            ),
+            (
+                "/.well-known/oauth-protected-resource/sse",
+                Route::ResourceMetadata(Transport::HttpSse),
+            ),
+            (
+                "/.well-known/oauth-authorization-server/sse",
+                Route::Oauth(Endpoint::Metadata),
+            ),
+            (
+                "/.well-known/openid-configuration/sse",
+                Route::Oauth(Endpoint::Metadata),
             ),
             (
                 "/.well-known/oauth-authorization-server",
@@ -319,6 +351,9 @@ mod tests {
             "/team/.well-known/oauth-authorization-server",
             "/team/.well-known/openid-configuration",
             "/team/.well-known/oauth-protected-resource/mcp",
+            "/team/sse",
+            "/team/messages",
+            "/.well-known/oauth-protected-resource/team/sse",
         ];
         for path in found {
             assert!(Route::of("/team", path).is_some(), "{path}");
@@ -340,6 +375,7 @@ mod tests {
             "/.well-known/oauth-protected-resourcex",
             "/.well-known/oauth-protected-resource/mcp/",
             "/.well-known/oauth-protected-resource/mcp/x",
+            "/.well-known/oauth-protected-resource/messages",
             "/.well-known/jwks.json",
         ] {
             assert_eq!(Route::of("", path), None, "{path}");
@@ -351,6 +387,8 @@ mod tests {
         for path in [
             "/healthz/mcp",
             "/mcpx",
+            "/sse/x",
+            "/messages/",
             "/MCP",
             "/token/",
             "/authorize/x",

@@ -346,7 +346,7 @@ const SERVER: &[Opt] = &[
     opt(
         "http-streaming-only",
         Kind::Switch,
-        "Answer 405 to GET with text/event-stream",
+        "No listening streams, and no HTTP+SSE for old clients",
     )
     .or("false"),
 ];

@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
 use crate::http::{Inbound, Reply};
-use crate::resource::ProtectedResource;
+use crate::resource::{ProtectedResource, Transport};
 use crate::upstream::Upstream;
 
 use bridge::Bridge;
@@ -29,11 +29,33 @@ pub struct Settings {
     pub max_body_size: usize,
     /// Listening streams (GET) that one subject may hold open.
     pub max_streams_per_user: usize,
-    /// Whether GET is answered with 405 (`--http-streaming-only`).
+    /// Whether GET is answered with 405, and there is no HTTP+SSE (`--http-streaming-only`).
     pub streaming_only: bool,
+    /// Where clients of HTTP+SSE post to: the external URL's path, and `/messages`.
+    pub messages_path: String,
     pub start_timeout: Duration,
     pub request_timeout: Duration,
     pub session_idle_timeout: Duration,
+}
+
+/// The paths of the guarded server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Streamable HTTP.
+    Mcp,
+    /// HTTP+SSE of 2024-11-05: the stream.
+    Sse,
+    /// HTTP+SSE of 2024-11-05: where its clients post to.
+    Messages,
+}
+
+impl Endpoint {
+    fn transport(self) -> Transport {
+        match self {
+            Self::Mcp => Transport::StreamableHttp,
+            Self::Sse | Self::Messages => Transport::HttpSse,
+        }
+    }
 }
 
 /// One guarded MCP endpoint.
@@ -67,9 +89,22 @@ impl Gateway {
         Arc::new(Self { resource, server })
     }
 
-    /// Answers one request to the MCP endpoint. `landing` makes the page for a person who opened
+    /// Whether the HTTP+SSE endpoints exist.
+    pub fn has_http_sse(&self) -> bool {
+        match &self.server {
+            Server::Bridge(bridge) => bridge.has_http_sse(),
+            Server::Proxy(_) => true,
+        }
+    }
+
+    /// Answers one request to the guarded server. `landing` makes the page for a person who opened
     /// the URL in a browser; it goes out with the 401, whose status and challenge stay the same.
-    pub async fn handle(&self, request: Box<Inbound>, landing: impl FnOnce() -> Reply) -> Reply {
+    pub async fn handle(
+        &self,
+        endpoint: Endpoint,
+        request: Box<Inbound>,
+        landing: impl FnOnce() -> Reply,
+    ) -> Reply {
         let principal = match self
             .resource
             .authenticate(&request.headers, request.query())
@@ -78,11 +113,11 @@ impl Gateway {
             Ok(principal) => principal,
             Err(denied) => {
                 let page = reply::wants_html(&request).then(landing);
-                return self.resource.refuse(denied, page);
+                return self.resource.refuse(endpoint.transport(), denied, page);
             }
         };
         match &self.server {
-            Server::Bridge(bridge) => bridge.answer(request, &principal).await,
+            Server::Bridge(bridge) => bridge.answer(endpoint, request, &principal).await,
             Server::Proxy(proxy) => proxy.answer(request, &principal).await,
         }
     }

@@ -69,11 +69,24 @@ pub(super) fn unsupported_media_type() -> Reply {
     )
 }
 
-pub(super) fn method_not_allowed() -> Reply {
+/// `allowed`: the methods that are, as the Allow header lists them.
+pub(super) fn method_not_allowed(allowed: &'static str) -> Reply {
     let mut reply = empty(StatusCode::METHOD_NOT_ALLOWED);
-    let allowed = HeaderValue::from_static("GET, POST, DELETE");
+    let allowed = HeaderValue::from_static(allowed);
     reply.headers_mut().insert(ALLOW, allowed);
     reply
+}
+
+pub(super) fn too_many_sessions() -> Reply {
+    let why = "this user has too many sessions open";
+    retry(
+        about_nothing(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::InternalError,
+            why,
+        ),
+        5,
+    )
 }
 
 pub(super) fn too_many_streams() -> Reply {
@@ -173,6 +186,12 @@ pub(super) fn wants_html(request: &Inbound) -> bool {
 pub(super) fn accepts_events(request: &Inbound) -> bool {
     !request.headers.contains_key(ACCEPT)
         || accepts(request, &["text/event-stream", "text/*", "*/*"])
+}
+
+/// Whether the client wants events and nothing else. Probes for a challenge (mcp-remote) would take
+/// JSON as well.
+pub(super) fn wants_only_events(request: &Inbound) -> bool {
+    accepts(request, &["text/event-stream"]) && !accepts(request, &["application/json", "*/*"])
 }
 
 fn accepts(request: &Inbound, wanted: &[&str]) -> bool {

@@ -48,6 +48,11 @@ pub struct GrantId(pub String);
 #[serde(transparent)]
 pub struct ResourceUri(pub String);
 
+/// Where clients of the older HTTP+SSE transport find the guarded endpoint, below the external URL.
+/// Its URL is a second name of the one resource, not another resource: the same server answers, to
+/// the same people, so a token for the one is good at the other.
+pub const SSE_PATH: &str = "/sse";
+
 /// A set of scopes, space-separated on the wire (RFC 6749 §3.3).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

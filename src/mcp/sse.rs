@@ -31,6 +31,12 @@ pub fn priming(id: &str, retry_millis: Option<u64>) -> Bytes {
     Bytes::from(out)
 }
 
+/// The first event of the HTTP+SSE transport (2024-11-05, HTTP with SSE): where the client posts to.
+/// `path` is a path and query of ours, so it has no CR or LF.
+pub fn endpoint(path: &str) -> Bytes {
+    Bytes::from(format!("event: endpoint\ndata: {path}\n\n"))
+}
+
 /// A reader ignores an id with NUL in it.
 fn push_id(out: &mut Vec<u8>, id: &str) {
     out.extend_from_slice(b"id: ");

@@ -1,14 +1,16 @@
 //! Resource indicators (RFC 8707): which of the ways to write the guarded endpoint's URL mean it.
 
-use crate::grant::ResourceUri;
+use crate::grant::{ResourceUri, SSE_PATH};
 use crate::http::ExternalUrl;
 
 /// Whether a `resource` parameter means the guarded endpoint: the URL itself, with scheme
-/// and host in any case and perhaps a trailing slash (the TypeScript SDK sends `URL.href`), or the
-/// guard's own address. Nothing is resolved or decoded.
+/// and host in any case and perhaps a trailing slash (the TypeScript SDK sends `URL.href`), the
+/// guard's own address, or where clients of HTTP+SSE find the same server. Nothing is resolved or
+/// decoded. Whatever the name, the token is for `resource`.
 pub(super) fn names(requested: &str, resource: &ResourceUri, external: &ExternalUrl) -> bool {
     let requested = normal(requested);
-    [resource.0.as_str(), external.as_str(), external.origin()]
+    let http_sse = external.join(SSE_PATH);
+    [&resource.0, external.as_str(), external.origin(), &http_sse]
         .into_iter()
         .any(|own| normal(own) == requested)
 }
@@ -45,6 +47,10 @@ mod tests {
             ("https://guard.test:443/mcp", true),
             ("https://guard.test", true),
             ("https://guard.test/", true),
+            ("https://guard.test/sse", true),
+            ("https://Guard.Test/sse/", true),
+            ("https://guard.test/messages", false),
+            ("https://guard.test/sse/x", false),
             ("https://guard.test/MCP", false),
             ("https://guard.test/mcp//", false),
             ("https://guard.test/other", false),

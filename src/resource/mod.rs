@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use challenge::Challenge;
 use metadata::Metadata;
 
+pub use crate::grant::SSE_PATH;
+
 use crate::clock::{Clock, Timestamp};
 use crate::crypto::TokenHash;
 use crate::grant::{
@@ -48,6 +50,15 @@ pub enum Denied {
     Unavailable,
 }
 
+/// How clients reach the guarded server: two URLs, and one resource behind both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// The canonical URL.
+    StreamableHttp,
+    /// HTTP+SSE of 2024-11-05, at [`SSE_PATH`].
+    HttpSse,
+}
+
 /// How long a token's meaning is remembered: the revocation delay between guards that share a store.
 const REMEMBERED: Duration = Duration::from_secs(5);
 
@@ -60,13 +71,29 @@ const ATTEMPTS: usize = 8;
 /// One guarded MCP endpoint.
 pub struct ProtectedResource {
     uri: ResourceUri,
-    challenge: Challenge,
-    metadata: Metadata,
+    streamable_http: Description,
+    http_sse: Description,
     grants: Grants,
     identity: Arc<IdentityProviders>,
     revocations: Arc<Revocations>,
     clock: Clock,
     cache: Cache<TokenHash, Known>,
+}
+
+/// What a client reads at one of the guarded server's URLs. The document there must name that URL:
+/// clients compare it with the one they were given (RFC 9728 §3.3).
+struct Description {
+    challenge: Challenge,
+    metadata: Metadata,
+}
+
+impl Description {
+    fn of(external: &ExternalUrl, path: &str) -> Self {
+        Self {
+            challenge: Challenge::new(&external.well_known("oauth-protected-resource", path)),
+            metadata: Metadata::new(&ResourceUri(external.join(path)), external),
+        }
+    }
 }
 
 /// A token that was looked up.
@@ -86,11 +113,10 @@ impl ProtectedResource {
         identity: Arc<IdentityProviders>,
         clock: Clock,
     ) -> Arc<Self> {
-        let uri = ResourceUri(external.join(path));
         Arc::new(Self {
-            challenge: Challenge::new(&external.well_known("oauth-protected-resource", path)),
-            metadata: Metadata::new(&uri, external),
-            uri,
+            uri: ResourceUri(external.join(path)),
+            streamable_http: Description::of(external, path),
+            http_sse: Description::of(external, SSE_PATH),
             revocations: grants.revocation_marks(),
             grants,
             identity,
@@ -121,8 +147,8 @@ impl ProtectedResource {
 
     /// The refusal with its `WWW-Authenticate` challenge: JSON or nothing, or on `page`, which is for
     /// a person who opened the MCP URL in a browser.
-    pub fn refuse(&self, denied: Denied, page: Option<Reply>) -> Reply {
-        self.challenge.refuse(denied, page)
+    pub fn refuse(&self, at: Transport, denied: Denied, page: Option<Reply>) -> Reply {
+        self.description(at).challenge.refuse(denied, page)
     }
 
     /// Forgets what was looked up, because the rules on who may come in have changed.
@@ -131,8 +157,15 @@ impl ProtectedResource {
     }
 
     /// The RFC 9728 document.
-    pub fn metadata(&self) -> Reply {
-        self.metadata.reply()
+    pub fn metadata(&self, at: Transport) -> Reply {
+        self.description(at).metadata.reply()
+    }
+
+    fn description(&self, at: Transport) -> &Description {
+        match at {
+            Transport::StreamableHttp => &self.streamable_http,
+            Transport::HttpSse => &self.http_sse,
+        }
     }
 
     /// No lock but the cache's shard for reading, and no allocation.
@@ -390,11 +423,16 @@ mod tests {
     #[test]
     fn a003_the_challenge_points_to_the_path_inserted_document() {
         let resource = guarded(&room(), "https://guard.test:8443/team");
-        let reply = resource.refuse(Denied::NoToken, None);
-        assert_eq!(
-            reply.headers()["www-authenticate"],
-            "Bearer resource_metadata=\"https://guard.test:8443/.well-known/\
-             oauth-protected-resource/team/mcp\", scope=\"mcp\""
-        );
+        for (at, path) in [
+            (Transport::StreamableHttp, "/team/mcp"),
+            (Transport::HttpSse, "/team/sse"),
+        ] {
+            let reply = resource.refuse(at, Denied::NoToken, None);
+            let expected = format!(
+                "Bearer resource_metadata=\"https://guard.test:8443/.well-known/\
+                 oauth-protected-resource{path}\", scope=\"mcp\""
+            );
+            assert_eq!(reply.headers()["www-authenticate"], expected);
+        }
     }
 }

@@ -20,6 +20,7 @@ mod discovery;
 mod documents;
 mod gate;
 mod house;
+mod legacy_sse;
 mod sessions;
 mod sign_in;
 mod streams;

@@ -36,6 +36,8 @@ const RETRY_MILLIS: u64 = 1000;
 /// A stream of one session. Its number is unique within the session.
 pub(super) struct EventStream {
     number: u64,
+    /// Whether events have ids, by which a client that reconnects says what it has.
+    resumable: bool,
     inner: Awaited<Inner>,
 }
 
@@ -47,9 +49,15 @@ struct Inner {
     first: u64,
     /// Sequence number of the next event for the connection.
     cursor: u64,
-    /// Requests whose answers are to come on this stream; it is finished when none is left.
+    /// Requests whose answers are to come on this stream.
     awaited: usize,
+    /// Whether it goes on when no answer is awaited.
+    lasting: bool,
     finished: bool,
+    /// Events before this number belong to requests that were accepted.
+    owed: u64,
+    /// From then on only what is owed is sent.
+    silent_from: Option<Instant>,
     /// Counts connections: only the newest may send.
     connection: u64,
     connected: Option<GrantId>,
@@ -59,21 +67,35 @@ struct Inner {
 impl EventStream {
     /// The listening stream of a session: finished only when the session is.
     pub(super) fn listening() -> Arc<Self> {
-        Self::new(0, 1)
+        let lasting = Inner {
+            lasting: true,
+            ..Inner::default()
+        };
+        Self::new(0, true, lasting)
     }
 
-    /// The stream that carries the answers to `awaited` requests.
+    /// The stream that carries the answers to `awaited` requests, and is finished with the last.
     pub(super) fn answering(number: u64, awaited: usize) -> Arc<Self> {
-        Self::new(number, awaited)
-    }
-
-    fn new(number: u64, awaited: usize) -> Arc<Self> {
         let inner = Inner {
             awaited,
             ..Inner::default()
         };
+        Self::new(number, true, inner)
+    }
+
+    /// The only stream of an HTTP+SSE session: it carries everything, and cannot be resumed.
+    pub(super) fn only() -> Arc<Self> {
+        let lasting = Inner {
+            lasting: true,
+            ..Inner::default()
+        };
+        Self::new(0, false, lasting)
+    }
+
+    fn new(number: u64, resumable: bool, inner: Inner) -> Arc<Self> {
         Arc::new(Self {
             number,
+            resumable,
             inner: Awaited::new(inner),
         })
     }
@@ -82,17 +104,35 @@ impl EventStream {
         self.number
     }
 
-    /// A message for the client.
-    pub(super) fn push(&self, message: &[u8]) {
-        self.inner.update(|inner| inner.push(self.number, message));
+    /// An event that is no message.
+    pub(super) fn announce(&self, event: Bytes) {
+        self.inner.update(|inner| inner.append(event));
     }
 
-    /// The answer to one of the awaited requests; the last one finishes the stream.
+    /// A message for the client that belongs to none of its requests.
+    pub(super) fn push(&self, message: &[u8]) {
+        let name = self.name();
+        self.inner.update(|inner| inner.push(name, message));
+    }
+
+    /// A message that belongs to a request of the client's.
+    pub(super) fn accompany(&self, message: &[u8]) {
+        let name = self.name();
+        self.inner.update(|inner| inner.push_owed(name, message));
+    }
+
+    /// The answer to one of the awaited requests.
     pub(super) fn push_answer(&self, message: &[u8]) {
+        let name = self.name();
         self.inner.update(|inner| {
-            inner.push(self.number, message);
+            inner.push_owed(name, message);
             inner.settle_one();
         });
+    }
+
+    /// The answer to one more request is to come.
+    pub(super) fn await_one(&self) {
+        self.inner.look(|inner| inner.awaited += 1);
     }
 
     /// One of the awaited requests will have no answer.
@@ -105,22 +145,53 @@ impl EventStream {
         self.inner.update(|inner| inner.finished = true);
     }
 
+    /// Nothing follows but the awaited answers.
+    pub(super) fn conclude(&self) {
+        self.inner.update(|inner| {
+            inner.lasting = false;
+            inner.finished |= inner.awaited == 0;
+        });
+    }
+
+    /// A token of the grant that opened the connection was shown, and is good `until` then. What
+    /// belongs to no request waits from there on, for the next one.
+    pub(super) fn prolong(&self, grant: &GrantId, until: Instant) {
+        self.inner.update(|inner| {
+            if inner.connected.as_ref() == Some(grant) {
+                inner.silent_from = inner.silent_from.max(Some(until));
+            }
+        });
+    }
+
     /// Cuts the present connection, if there is one; the stream itself goes on.
     pub(super) fn disconnect(&self) {
         self.inner.update(Inner::disconnect);
     }
 
-    /// [`Self::disconnect`], if `grant` opened the connection.
-    pub(super) fn disconnect_grant(&self, grant: &GrantId) {
+    /// [`Self::disconnect`], if `grant` opened the connection. Whether it did.
+    pub(super) fn disconnect_grant(&self, grant: &GrantId) -> bool {
         self.inner.update(|inner| {
-            if inner.connected.as_ref() == Some(grant) {
+            let is_its = inner.connected.as_ref() == Some(grant);
+            if is_its {
                 inner.disconnect();
             }
-        });
+            is_its
+        })
     }
 
-    pub(super) fn is_connected(&self) -> bool {
-        self.inner.look(|inner| inner.connected.is_some())
+    /// Whether what belongs to no request would be sent at once.
+    pub(super) fn is_heard(&self) -> bool {
+        self.inner
+            .look(|inner| inner.connected.is_some() && !inner.is_silent())
+    }
+
+    /// Since when it would not be; `None` if nobody ever connected.
+    pub(super) fn unheard_for(&self) -> Option<Duration> {
+        let since = self.inner.look(|inner| match inner.connected {
+            Some(_) => Some(inner.silent_from.unwrap_or_else(Instant::now)),
+            None => inner.disconnected_at,
+        })?;
+        Some(Instant::now().saturating_duration_since(since))
     }
 
     /// For how long a finished stream has been without a connection; `None` while it lives.
@@ -135,6 +206,11 @@ impl EventStream {
     /// Bytes held in memory.
     pub(super) fn held_bytes(&self) -> usize {
         self.inner.look(|inner| inner.bytes)
+    }
+
+    /// What the ids of its events begin with, if they have any.
+    fn name(&self) -> Option<u64> {
+        self.resumable.then_some(self.number)
     }
 
     /// The body of a connection to this stream, which ends an earlier one. `resume_after`: the
@@ -176,9 +252,18 @@ impl Inner {
         Some(())
     }
 
-    fn push(&mut self, stream: u64, message: &[u8]) {
-        let id = event_id(stream, self.end());
-        self.append(sse::event(Some(&id), message));
+    fn is_silent(&self) -> bool {
+        self.silent_from.is_some_and(|from| from <= Instant::now())
+    }
+
+    fn push_owed(&mut self, stream: Option<u64>, message: &[u8]) {
+        self.push(stream, message);
+        self.owed = self.end();
+    }
+
+    fn push(&mut self, stream: Option<u64>, message: &[u8]) {
+        let id = stream.map(|stream| event_id(stream, self.end()));
+        self.append(sse::event(id.as_deref(), message));
         while self.events.len() > 1
             && (self.unsent() > BACKLOG_EVENTS || self.bytes > BACKLOG_BYTES + REPLAY_BYTES)
         {
@@ -206,7 +291,7 @@ impl Inner {
 
     fn settle_one(&mut self) {
         self.awaited = self.awaited.saturating_sub(1);
-        self.finished |= self.awaited == 0;
+        self.finished |= self.awaited == 0 && !self.lasting;
     }
 
     fn disconnect(&mut self) {
@@ -220,7 +305,8 @@ impl Inner {
         if self.connection != connection {
             return Poll::Ready(None);
         }
-        match self.next() {
+        let held = self.cursor >= self.owed && self.is_silent();
+        match (!held).then(|| self.next()).flatten() {
             None if !self.finished => Poll::Pending,
             event => Poll::Ready(event),
         }
@@ -329,131 +415,4 @@ fn first_wake(expires: Option<Instant>) -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt as _;
-
-    use super::*;
-
-    fn connection(resume_after: Option<u64>) -> Connection {
-        Connection {
-            grant: GrantId("g".into()),
-            expires: None,
-            resume_after,
-            priming: false,
-            place: None,
-        }
-    }
-
-    async fn next(events: &mut Events) -> Option<String> {
-        let frame = events.frame().await?.unwrap();
-        Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
-    }
-
-    async fn all(events: &mut Events) -> Vec<String> {
-        let mut all = Vec::new();
-        while let Some(event) = next(events).await {
-            all.push(event);
-        }
-        all
-    }
-
-    #[tokio::test]
-    async fn the_last_awaited_answer_ends_the_stream() {
-        let stream = EventStream::answering(1, 2);
-        let mut events = stream.connect(connection(None)).unwrap();
-        stream.push(b"1");
-        stream.push_answer(b"2");
-        stream.push_answer(b"3");
-        assert_eq!(all(&mut events).await.len(), 3);
-    }
-
-    #[tokio::test]
-    async fn who_comes_back_gets_the_rest_and_nothing_twice() {
-        let stream = EventStream::answering(7, 1);
-        let mut events = stream.connect(connection(None)).unwrap();
-        stream.push(b"1");
-        stream.push(b"2");
-        let first = next(&mut events).await.unwrap();
-        assert!(first.contains("id: 7-0\n"), "{first}");
-        drop(events);
-        stream.push_answer(b"3");
-        let mut events = stream.connect(connection(Some(0))).unwrap();
-        let rest = all(&mut events).await;
-        assert_eq!(rest.len(), 2);
-        assert!(rest[0].contains("data: 2\n") && rest[1].contains("data: 3\n"));
-        assert!(stream.connect(connection(Some(9))).is_none(), "never sent");
-    }
-
-    #[tokio::test]
-    async fn a_newer_connection_ends_the_older_one() {
-        let stream = EventStream::listening();
-        let mut older = stream.connect(connection(None)).unwrap();
-        let mut newer = stream.connect(connection(None)).unwrap();
-        stream.push(b"1");
-        assert_eq!(next(&mut older).await, None);
-        assert!(next(&mut newer).await.is_some());
-        drop(older);
-        assert!(stream.is_connected());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_older_connection_hears_of_the_newer_at_once() {
-        let stream = EventStream::listening();
-        let mut older = stream.connect(connection(None)).unwrap();
-        let begin = Instant::now();
-        let waiting = tokio::spawn(async move { next(&mut older).await });
-        tokio::task::yield_now().await;
-        let _newer = stream.connect(connection(None)).unwrap();
-        assert_eq!(waiting.await.unwrap(), None);
-        assert_eq!(begin.elapsed(), Duration::ZERO);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_quiet_stream_is_kept_alive_with_comments() {
-        let stream = EventStream::listening();
-        let mut events = stream.connect(connection(None)).unwrap();
-        let begin = Instant::now();
-        for _ in 0..3 {
-            assert!(next(&mut events).await.unwrap().starts_with(':'));
-        }
-        assert!(begin.elapsed() <= KEEP_ALIVE_EVERY * 3 + Duration::from_secs(1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a103_a_listening_stream_ends_with_its_token() {
-        let stream = EventStream::listening();
-        let begin = Instant::now();
-        let expires = Some(begin + Duration::from_secs(20));
-        let wanted = Connection {
-            expires,
-            ..connection(None)
-        };
-        let mut events = stream.connect(wanted).unwrap();
-        all(&mut events).await;
-        assert!(begin.elapsed() >= Duration::from_secs(20));
-        assert!(begin.elapsed() < Duration::from_secs(21));
-    }
-
-    #[tokio::test]
-    async fn a120_a_flood_that_nobody_reads_is_bounded_and_keeps_the_newest() {
-        let stream = EventStream::listening();
-        let message = vec![b'1'; 64 << 10];
-        for _ in 0..1000 {
-            stream.push(&message);
-        }
-        stream.push(b"2");
-        assert!(stream.held_bytes() <= BACKLOG_BYTES + REPLAY_BYTES + (65 << 10));
-        stream.finish();
-        let mut events = stream.connect(connection(None)).unwrap();
-        assert!(all(&mut events).await.last().unwrap().contains("data: 2\n"));
-        assert!(stream.held_bytes() <= REPLAY_BYTES + (65 << 10));
-    }
-
-    #[tokio::test]
-    async fn an_event_larger_than_every_bound_still_arrives() {
-        let stream = EventStream::answering(1, 1);
-        stream.push_answer(&vec![b'1'; 2 * BACKLOG_BYTES]);
-        let mut events = stream.connect(connection(None)).unwrap();
-        assert!(next(&mut events).await.unwrap().len() > 2 * BACKLOG_BYTES);
-    }
-}
+mod tests;

@@ -55,7 +55,7 @@ impl Exchange {
         Self::with_state(id, request, plain, State::Waiting(Vec::new(), None))
     }
 
-    /// An exchange of a batch: its answer goes to the batch's stream.
+    /// An exchange whose answer goes to a stream from the first: a batch's, or a session's only one.
     pub(super) fn streaming(id: ExchangeId, request: RawId, stream: Arc<EventStream>) -> Arc<Self> {
         Self::with_state(id, request, false, State::Streaming(stream))
     }
@@ -102,7 +102,7 @@ impl Exchange {
             inner.last_sign = Instant::now();
             match &mut inner.state {
                 State::Waiting(early, _) => early.push(message),
-                State::Streaming(stream) => stream.push(message.bytes()),
+                State::Streaming(stream) => stream.accompany(message.bytes()),
                 State::Over => {}
             }
         });
@@ -180,7 +180,7 @@ impl Inner {
         match std::mem::replace(&mut self.state, streaming) {
             State::Waiting(early, answer) => {
                 for message in early {
-                    stream.push(message.bytes());
+                    stream.accompany(message.bytes());
                 }
                 if let Some(answer) = answer {
                     stream.push_answer(answer.bytes());

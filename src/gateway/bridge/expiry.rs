@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exchange::Exchange;
-use super::session::{Session, fail, lock};
+use super::session::{NO_STREAM, Session, fail, lock};
 
 /// How long a request of the server's waits for a stream to the client.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(30);
@@ -58,7 +58,7 @@ impl Session {
     }
 
     fn refuse_unheard(&self) {
-        if self.listening.is_connected() {
+        if self.listening.is_heard() {
             lock(&self.unheard).clear();
             return;
         }
@@ -68,7 +68,7 @@ impl Session {
         lock(&self.unheard).retain(|(id, since)| {
             let waits = since.elapsed() < QUESTION_PATIENCE;
             if !waits {
-                child.refuse(id, "the client has no stream open to be asked on");
+                child.refuse(id, NO_STREAM);
             }
             waits
         });

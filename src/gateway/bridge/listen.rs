@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::event_stream::{Connection, EventStream, parse_event_id};
 use super::session::Session;
-use super::{Bridge, reply};
+use super::{Bridge, reply, session_id};
 use crate::http::{Inbound, Reply};
 use crate::mcp::Version;
 use crate::resource::Principal;
@@ -15,7 +15,10 @@ use crate::resource::Principal;
 impl Bridge {
     pub(super) fn listen(&self, request: &Inbound, principal: &Principal) -> Reply {
         if self.settings.streaming_only {
-            return reply::method_not_allowed();
+            return reply::method_not_allowed("POST, DELETE");
+        }
+        if is_fallback(request) {
+            return self.open_stream(principal, request.path());
         }
         if !reply::accepts_events(request) {
             return reply::not_acceptable();
@@ -47,9 +50,18 @@ impl Bridge {
     }
 
     /// What is left of the access token's life.
-    fn remaining(&self, principal: &Principal) -> Duration {
+    pub(super) fn remaining(&self, principal: &Principal) -> Duration {
         principal.expires_at.since(self.clock.now())
     }
+}
+
+/// A client of the HTTP+SSE transport that was given this URL (2025-03-26, Backwards Compatibility).
+/// Those of streamable HTTP name the session that `initialize` gave them.
+fn is_fallback(request: &Inbound) -> bool {
+    let headers = &request.headers;
+    !headers.contains_key(session_id::HEADER)
+        && !headers.contains_key("last-event-id")
+        && reply::wants_only_events(request)
 }
 
 /// The listening stream, unless `Last-Event-ID` names another, and the last event that the client

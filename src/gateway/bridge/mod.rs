@@ -1,5 +1,5 @@
-//! The bridge: MCP's streamable HTTP transport (2025-03-26 … 2025-11-25) towards clients, the
-//! children of [`crate::upstream`] behind it.
+//! The bridge: MCP's streamable HTTP transport (2025-03-26 … 2025-11-25) towards clients, and the
+//! older HTTP+SSE ([`legacy`]), the children of [`crate::upstream`] behind it.
 //!
 //! A session belongs to the subject and client that opened it; to anybody else it does not exist.
 
@@ -7,6 +7,7 @@ mod awaited;
 mod event_stream;
 mod exchange;
 mod expiry;
+mod legacy;
 mod listen;
 mod patience;
 mod places;
@@ -20,12 +21,12 @@ use std::thread::ThreadId;
 
 use hyper::{Method, StatusCode};
 
-use super::{Settings, reply, session_id};
+use super::{Endpoint, Settings, reply, session_id};
 use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
 use crate::http::{Inbound, Reply};
-use crate::resource::Principal;
+use crate::resource::{Principal, Transport};
 use crate::upstream::{self, Children};
 
 use places::Places;
@@ -59,13 +60,31 @@ impl Bridge {
     }
 
     /// Answers a request of this principal's.
-    pub(super) async fn answer(&self, request: Box<Inbound>, principal: &Principal) -> Reply {
-        match request.method {
-            Method::POST => self.post(request, principal).await,
-            Method::GET => self.listen(&request, principal),
-            Method::DELETE => self.end(&request, principal),
-            _ => reply::method_not_allowed(),
+    pub(super) async fn answer(
+        &self,
+        endpoint: Endpoint,
+        request: Box<Inbound>,
+        principal: &Principal,
+    ) -> Reply {
+        match (endpoint, &request.method) {
+            (Endpoint::Mcp, &Method::POST) if self.is_of_old_client(&request) => {
+                Box::pin(self.take(request, principal)).await
+            }
+            (Endpoint::Mcp, &Method::POST) => self.post(request, principal).await,
+            (Endpoint::Mcp, &Method::GET) => self.listen(&request, principal),
+            (Endpoint::Mcp, &Method::DELETE) => self.end(&request, principal),
+            (Endpoint::Mcp, _) => reply::method_not_allowed("GET, POST, DELETE"),
+            (Endpoint::Sse, &Method::GET) => self.listen_to_all(&request, principal),
+            (Endpoint::Sse, _) => reply::method_not_allowed("GET"),
+            // Boxed: what it needs room for would be moved about with every call to the other.
+            (Endpoint::Messages, &Method::POST) => Box::pin(self.take(request, principal)).await,
+            (Endpoint::Messages, _) => reply::method_not_allowed("POST"),
         }
+    }
+
+    /// Whether there is HTTP+SSE.
+    pub(super) fn has_http_sse(&self) -> bool {
+        !self.settings.streaming_only
     }
 
     /// Where the session's child has its pipes.
@@ -92,7 +111,7 @@ impl Bridge {
         }
         request
             .header(session_id::HEADER)
-            .and_then(|id| self.sessions.find(id, principal))
+            .and_then(|id| self.sessions.find(id, principal, Transport::StreamableHttp))
             .ok_or_else(reply::session_not_found)
     }
 

@@ -20,19 +20,25 @@ const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Bridge {
     pub(super) async fn post(&self, mut request: Box<Inbound>, principal: &Principal) -> Reply {
-        if !reply::is_json(&request) {
-            return reply::unsupported_media_type();
-        }
-        let body = std::mem::replace(&mut request.body, RequestBody::Whole(Bytes::new()));
-        let body = match body.read(self.settings.max_body_size, BODY_PATIENCE).await {
+        let body = match self.read(&mut request).await {
             Ok(body) => body,
-            Err(error) => return reply::unreadable(&error),
+            Err(reply) => return reply,
         };
         match Message::parse(body.clone()) {
             Ok(message) => self.post_message(&request, &message, principal).await,
             Err(ParseError::Batch) => self.post_batch(&request, &body, principal),
             Err(error) => reply::not_a_message(&error),
         }
+    }
+
+    /// The body, which claims to be JSON.
+    pub(super) async fn read(&self, request: &mut Inbound) -> Result<Bytes, Reply> {
+        if !reply::is_json(request) {
+            return Err(reply::unsupported_media_type());
+        }
+        let body = std::mem::replace(&mut request.body, RequestBody::Whole(Bytes::new()));
+        let body = body.read(self.settings.max_body_size, BODY_PATIENCE).await;
+        body.map_err(|error| reply::unreadable(&error))
     }
 
     async fn post_message(
@@ -93,7 +99,7 @@ impl Bridge {
 }
 
 /// A notification or an answer: 202 without a body.
-fn pass(session: &Session, message: &Message) -> Reply {
+pub(super) fn pass(session: &Session, message: &Message) -> Reply {
     match session.pass(message) {
         // An answer to a question that was never asked, or was taken back, is not held against
         // the client.

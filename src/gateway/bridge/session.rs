@@ -18,11 +18,17 @@ use super::places::Place;
 use crate::grant::{ClientId, GrantId};
 use crate::identity::Subject;
 use crate::mcp::{ErrorCode, Kind, Message, RawId, Version, error_for};
-use crate::resource::Principal;
+use crate::resource::{Principal, Transport};
 use crate::upstream::{Attachment, Client, Delivery, ExchangeId, SendError, SessionKey};
 
 /// Requests that one session may have in flight.
 const MAX_IN_FLIGHT: usize = 1024;
+
+/// Requests of the server's that may wait for a stream to the client.
+const MAX_UNHEARD: usize = 64;
+
+/// What a request of the server's is refused with when there is none.
+pub(super) const NO_STREAM: &str = "the client has no stream open to be asked on";
 
 /// Whose session it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +51,14 @@ pub(super) struct Session {
     id: String,
     key: SessionKey,
     owner: Owner,
+    transport: Transport,
+    /// Whether a child was asked for.
+    begun: AtomicBool,
     pub(super) child: ArcSwapOption<Attachment<Self>>,
     version: OnceLock<Version>,
     next_exchange: AtomicU64,
     pub(super) exchanges: Mutex<BTreeMap<ExchangeId, Arc<Exchange>>>,
+    /// What belongs to no request; under HTTP+SSE, everything.
     pub(super) listening: Arc<EventStream>,
     pub(super) answering: Mutex<Vec<Arc<EventStream>>>,
     /// Requests of the server's that no stream could take, and since when.
@@ -59,16 +69,28 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(id: String, key: SessionKey, owner: Owner, place: Place) -> Self {
+    pub(super) fn new(
+        id: String,
+        key: SessionKey,
+        owner: Owner,
+        transport: Transport,
+        place: Place,
+    ) -> Self {
+        let listening = match transport {
+            Transport::StreamableHttp => EventStream::listening(),
+            Transport::HttpSse => EventStream::only(),
+        };
         Self {
             id,
             key,
             owner,
+            transport,
+            begun: AtomicBool::new(false),
             child: ArcSwapOption::empty(),
             version: OnceLock::new(),
             next_exchange: AtomicU64::new(1),
             exchanges: Mutex::default(),
-            listening: EventStream::listening(),
+            listening,
             answering: Mutex::default(),
             unheard: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
@@ -85,6 +107,15 @@ impl Session {
         &self.owner
     }
 
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Whether it begins now: it has not before.
+    pub(super) fn begin(&self) -> bool {
+        !self.begun.swap(true, Ordering::AcqRel)
+    }
+
     /// The revision that client and server agreed on.
     pub(super) fn version(&self) -> Option<Version> {
         self.version.get().copied()
@@ -94,8 +125,12 @@ impl Session {
         let _ = self.version.set(version);
     }
 
+    /// A session that ended meanwhile keeps no child.
     pub(super) fn attach(&self, child: Attachment<Self>) {
         self.child.store(Some(Arc::new(child)));
+        if self.has_ended() {
+            self.child.store(None);
+        }
     }
 
     /// The thread that serves the child's pipes.
@@ -123,7 +158,7 @@ impl Session {
         Ok(exchange)
     }
 
-    /// Sends a request of a batch, whose answer goes to the batch's stream.
+    /// Sends a request whose answer goes to `stream`, which awaits it.
     pub(super) fn request_on(
         &self,
         message: &Message,
@@ -147,7 +182,8 @@ impl Session {
             }
             exchanges.insert(exchange.id(), Arc::clone(exchange));
         }
-        let sent = self.child()?.request(exchange.id(), message);
+        let child = self.child();
+        let sent = child.and_then(|child| child.request(exchange.id(), message));
         if sent.is_err() {
             lock(&self.exchanges).remove(&exchange.id());
         }
@@ -202,28 +238,36 @@ impl Session {
 
     /// How long nothing has been in flight, open or said.
     pub(super) fn idle_for(&self) -> Duration {
-        let busy = self.listening.is_connected() || !lock(&self.exchanges).is_empty();
-        if busy {
+        if !lock(&self.exchanges).is_empty() {
             return Duration::ZERO;
         }
-        lock(&self.last_used).elapsed()
+        let unused = lock(&self.last_used).elapsed();
+        let unheard = self.listening.unheard_for();
+        unheard.map_or(unused, |unheard| unused.min(unheard))
     }
 
     fn touch(&self, now: Instant) {
         *lock(&self.last_used) = now;
     }
 
-    /// Cuts the streams that `grant` opened.
+    /// Cuts the streams that `grant` opened; an HTTP+SSE session ends with its only one.
     pub(super) fn grant_revoked(&self, grant: &GrantId) {
-        self.listening.disconnect_grant(grant);
+        let cut = self.listening.disconnect_grant(grant);
+        if cut && self.transport == Transport::HttpSse {
+            self.close("the grant was revoked");
+        }
         for stream in lock(&self.answering).iter() {
             stream.disconnect_grant(grant);
         }
     }
 
-    /// Cuts the listening stream; its client will reconnect, here or at a successor.
+    /// Cuts the listening stream; its client will reconnect, here or at a successor. One that
+    /// carries the answers too ends after the last of those under way.
     pub(super) fn end_listening(&self) {
-        self.listening.disconnect();
+        match self.transport {
+            Transport::StreamableHttp => self.listening.disconnect(),
+            Transport::HttpSse => self.listening.conclude(),
+        }
     }
 
     /// Ends the session: leaves the child, answers what is in flight with an error, closes the
@@ -271,16 +315,32 @@ impl Session {
         if let Some(exchange) = self.only_company() {
             return exchange.accompany(message);
         }
-        if !self.listening.is_connected() {
+        if !self.listening.is_heard() {
             if let Some(exchange) = self.newest_company() {
                 return exchange.accompany(message);
             }
-            if message.kind() == Kind::Request {
-                let unheard = message.id().map(|id| (id, Instant::now()));
-                lock(&self.unheard).extend(unheard);
+            if let (Kind::Request, Some(id)) = (message.kind(), message.id())
+                && !self.wait_to_be_heard(&id)
+            {
+                return;
             }
         }
         self.listening.push(message.bytes());
+    }
+
+    /// Lets a request of the server's wait for a stream to the client, unless too many do: then the
+    /// server hears so at once.
+    fn wait_to_be_heard(&self, id: &RawId) -> bool {
+        let mut unheard = lock(&self.unheard);
+        if unheard.len() < MAX_UNHEARD {
+            unheard.push((id.clone(), Instant::now()));
+            return true;
+        }
+        drop(unheard);
+        if let Some(child) = self.child.load_full() {
+            child.refuse(id, NO_STREAM);
+        }
+        false
     }
 }
 
@@ -323,4 +383,59 @@ pub(super) fn fail(exchange: &Exchange, why: &str) {
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event_stream::{Connection, Events};
+    use super::super::places::Places;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_hours(1);
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    fn session(transport: Transport) -> Session {
+        let subject = Subject::local("ann");
+        let place = Places::default().take(&subject, 1).unwrap();
+        let client = ClientId("c".into());
+        let owner = Owner { subject, client };
+        Session::new("s".into(), SessionKey(1), owner, transport, place)
+    }
+
+    fn listen(session: &Session) -> Events {
+        let connection = Connection {
+            grant: GrantId("g".into()),
+            expires: None,
+            resume_after: None,
+            priming: false,
+            place: None,
+        };
+        session.listening().connect(connection).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_idle_from_the_end_of_its_listening_stream() {
+        let session = session(Transport::StreamableHttp);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(session.idle_for(), MINUTE);
+        let events = listen(&session);
+        tokio::time::advance(HOUR).await;
+        assert_eq!(session.idle_for(), Duration::ZERO);
+        drop(events);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(session.idle_for(), MINUTE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a103_a_session_is_idle_from_the_end_of_its_only_streams_token() {
+        let session = session(Transport::HttpSse);
+        let events = listen(&session);
+        let until = Instant::now() + HOUR;
+        session.listening().prolong(&GrantId("g".into()), until);
+        tokio::time::advance(HOUR).await;
+        assert_eq!(session.idle_for(), Duration::ZERO);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(session.idle_for(), MINUTE);
+        drop(events);
+    }
 }

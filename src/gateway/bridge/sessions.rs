@@ -11,7 +11,7 @@ use super::places::Places;
 use super::session::{Owner, Session};
 use super::session_id;
 use crate::crypto::Keyring;
-use crate::resource::Principal;
+use crate::resource::{Principal, Transport};
 use crate::upstream::SessionKey;
 
 /// Sessions of one subject. Under session isolation the limits on children come first.
@@ -41,12 +41,13 @@ impl Sessions {
     }
 
     /// A new session for `principal`, not yet to be found; `None` if its subject has too many.
-    pub(super) fn mint(&self, principal: &Principal) -> Option<Arc<Session>> {
+    pub(super) fn mint(&self, principal: &Principal, transport: Transport) -> Option<Arc<Session>> {
         let subject = &principal.identity.subject;
         let place = self.places.take(subject, MAX_PER_USER)?;
         let id = session_id::mint(&self.keyring, principal);
         let key = SessionKey(self.next_key.fetch_add(1, Ordering::Relaxed));
-        Some(Arc::new(Session::new(id, key, Owner::of(principal), place)))
+        let owner = Owner::of(principal);
+        Some(Arc::new(Session::new(id, key, owner, transport, place)))
     }
 
     /// From now on requests find the session.
@@ -54,13 +55,18 @@ impl Sessions {
         self.by_id.insert(session.id().to_owned(), session);
     }
 
-    /// The session of that id, if it is this principal's.
-    pub(super) fn find(&self, id: &str, principal: &Principal) -> Option<Arc<Session>> {
+    /// The session of that id, if it is this principal's and was opened by that transport.
+    pub(super) fn find(
+        &self,
+        id: &str,
+        principal: &Principal,
+        transport: Transport,
+    ) -> Option<Arc<Session>> {
         if !session_id::belongs_to(&self.keyring, id, principal) {
             return None;
         }
         let session = self.by_id.get(id)?.clone();
-        (!session.has_ended()).then_some(session)
+        (!session.has_ended() && session.transport() == transport).then_some(session)
     }
 
     /// The thread where requests to a session are served fastest. The id is not checked: this is no

@@ -10,8 +10,11 @@ use super::session::Session;
 use super::{Bridge, reply, session_id};
 use crate::http::Reply;
 use crate::mcp::{Kind, Message, Version};
-use crate::resource::Principal;
+use crate::resource::{Principal, Transport};
 use crate::upstream::{Attachment, Caller, JoinError, SendError};
+
+/// An `initialize` that the server agreed to.
+pub(super) const STARTED: Kind = Kind::Response { is_error: false };
 
 /// What the client hears if its child is gone before there is a session.
 const EXITED: &str = "the server exited before it answered initialize";
@@ -24,31 +27,14 @@ impl Bridge {
     /// stale ones (VS Code, Claude), and an id of the client's choosing never becomes a session
     ///
     pub(super) async fn initialize(&self, message: &Message, principal: &Principal) -> Reply {
-        let Some(session) = self.mint(principal) else {
-            return reply::unavailable(message, "this user has too many sessions open");
+        let Some(session) = self.mint(principal, Transport::StreamableHttp) else {
+            return reply::too_many_sessions();
         };
-        // Until the answer is here, a client that goes away takes the session with it.
-        let starting = Starting(&session);
-        let child = match self.join(principal, &session).await {
-            Ok(child) => child,
-            Err(error) => return reply::no_child(message, &error),
+        let (answer, starting) = match self.start(&session, message, principal).await {
+            Ok(started) => started,
+            Err(reply) => return reply,
         };
-        session.attach(child);
-        let exchange = match session.request(message, true) {
-            Ok(exchange) => exchange,
-            // It was quicker to exit than we to ask. Not a 404: there is no session to be unknown.
-            Err(SendError::Gone) => return reply::bad_gateway(message, EXITED),
-            Err(error) => return reply::not_sent(message, &error),
-        };
-        let patience = self.settings.start_timeout;
-        let Ok(First::Answer(answer)) = tokio::time::timeout(patience, exchange.first()).await
-        else {
-            return reply::unavailable(message, "the server did not start in time");
-        };
-        if session.has_ended() {
-            return reply::bad_gateway(message, EXITED);
-        }
-        if answer.kind() != (Kind::Response { is_error: false }) {
+        if answer.kind() != STARTED {
             return reply::json(answer.bytes().clone());
         }
         starting.succeeded();
@@ -59,13 +45,43 @@ impl Bridge {
         self.open(session, answer.bytes().clone(), version)
     }
 
+    /// Gets the session a child, and that child's answer to `initialize`. Unless the caller says
+    /// that it was a success, the session ends here.
+    pub(super) async fn start<'s>(
+        &self,
+        session: &'s Arc<Session>,
+        message: &Message,
+        principal: &Principal,
+    ) -> Result<(Message, Starting<'s>), Reply> {
+        // Until the answer is here, a client that goes away takes the session with it.
+        let starting = Starting(session);
+        let child = self.join(principal, session).await;
+        session.attach(child.map_err(|error| reply::no_child(message, &error))?);
+        let asked = session.request(message, true);
+        let exchange = asked.map_err(|error| match error {
+            // It was quicker to exit than we to ask. Not a 404: there is no session to be unknown.
+            SendError::Gone => reply::bad_gateway(message, EXITED),
+            error => reply::not_sent(message, &error),
+        })?;
+        let patience = self.settings.start_timeout;
+        let Ok(First::Answer(answer)) = tokio::time::timeout(patience, exchange.first()).await
+        else {
+            let why = "the server did not start in time";
+            return Err(reply::unavailable(message, why));
+        };
+        if session.has_ended() {
+            return Err(reply::bad_gateway(message, EXITED));
+        }
+        Ok((answer, starting))
+    }
+
     /// If need be in the place of a session that nobody would miss.
-    fn mint(&self, principal: &Principal) -> Option<Arc<Session>> {
-        self.sessions.mint(principal).or_else(|| {
+    pub(super) fn mint(&self, principal: &Principal, transport: Transport) -> Option<Arc<Session>> {
+        self.sessions.mint(principal, transport).or_else(|| {
             let spare = self.sessions.spare(principal)?;
             spare.close(REPLACED);
             drop(spare);
-            self.sessions.mint(principal)
+            self.sessions.mint(principal, transport)
         })
     }
 
@@ -105,10 +121,10 @@ impl Bridge {
 }
 
 /// Closes a session that did not come to be.
-struct Starting<'s>(&'s Session);
+pub(super) struct Starting<'s>(&'s Session);
 
 impl Starting<'_> {
-    fn succeeded(self) {
+    pub(super) fn succeeded(self) {
         std::mem::forget(self);
     }
 }

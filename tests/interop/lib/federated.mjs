@@ -7,7 +7,7 @@ import { Browser } from './browser.mjs';
 import { expect, expectEqual } from './checks.mjs';
 import { INTEROP_DIR, freePort, withGuard } from './guard.mjs';
 import { authorization, obtainTokens, register } from './oauth_client.mjs';
-import { STALE_TOKEN, SdkPerson, connect } from './sdk_client.mjs';
+import { STALE_TOKEN, SdkPerson, connect, streamableHttp } from './sdk_client.mjs';
 
 /** server-everything, without `npx` and its seconds; it tells its environment. */
 const SERVER = ['node', join(INTEROP_DIR, 'node_modules/@modelcontextprotocol/server-everything/dist/index.js')];
@@ -31,7 +31,7 @@ export async function withFederation(providers, flags, use, { port } = {}) {
 export async function signsIn(guard, person, who) {
   const browser = new Browser();
   const sdk = new SdkPerson((url) => browser.signIn(url, person));
-  const client = await connect(guard, sdk);
+  const client = await connect(streamableHttp(guard), sdk);
   try {
     expectEqual(await told(client), who, 'what the server is told');
     const before = sdk.tokens();

@@ -12,11 +12,14 @@ import { expect, expectEqual } from './checks.mjs';
 /** In place of an access token, it makes the client refresh. */
 export const STALE_TOKEN = 'mga_this-token-was-never-issued';
 
-/** A client that is signed in and initialized. */
-export async function connect(guard, person) {
-  const transport = () => new StreamableHTTPClientTransport(new URL(guard.mcpUrl), { authProvider: person });
+/** Makes transports for a person. */
+export const streamableHttp = (guard) => (person) =>
+  new StreamableHTTPClientTransport(new URL(guard.mcpUrl), { authProvider: person });
+
+/** A client that is signed in and initialized. `transport` makes one for a person. */
+export async function connect(transport, person) {
   const client = () => new Client({ name: 'interop', version: '1.0.0' });
-  const first = transport();
+  const first = transport(person);
   try {
     await client().connect(first);
   } catch (error) {
@@ -25,7 +28,7 @@ export async function connect(guard, person) {
   expect(person.code, 'the client was let in without a sign-in');
   await first.finishAuth(person.code);
   const signedIn = client();
-  await signedIn.connect(transport());
+  await signedIn.connect(transport(person));
   return signedIn;
 }
 

@@ -13,14 +13,20 @@ import { MARK } from '../lib/processes.mjs';
 import { EVERYTHING } from '../lib/servers.mjs';
 
 export async function mcpRemote(checks) {
+  await mcpRemoteOver(checks, 'mcp-remote', (guard) => guard.mcpUrl);
+}
+
+/** `urlOf` a guard is what mcp-remote is given, with `flags`. */
+export async function mcpRemoteOver(checks, subject, urlOf, flags = []) {
   const home = mkdtempSync(join(tmpdir(), 'mcp-remote-'));
   try {
     await withGuard(EVERYTHING.command, {}, async (guard) => {
       const port = await freePort();
-      await checks.promise('mcp-remote: signs in through a browser and calls a tool', () => use(guard, home, port), {
+      const args = [urlOf(guard), String(port), ...flags];
+      await checks.promise(`${subject}: signs in through a browser and calls a tool`, () => use(args, home), {
         within: 120_000,
       });
-      await checks.promise('mcp-remote: comes back without a browser', () => use(guard, home, port, { browser: 'false' }), {
+      await checks.promise(`${subject}: comes back without a browser`, () => use(args, home, { browser: 'false' }), {
         within: 120_000,
       });
     });
@@ -29,10 +35,10 @@ export async function mcpRemote(checks) {
   }
 }
 
-async function use(guard, home, port, { browser = join(INTEROP_DIR, 'lib/open_browser.mjs') } = {}) {
+async function use(args, home, { browser = join(INTEROP_DIR, 'lib/open_browser.mjs') } = {}) {
   const transport = new StdioClientTransport({
     command: join(INTEROP_DIR, 'node_modules/.bin/mcp-remote'),
-    args: [guard.mcpUrl, String(port)],
+    args,
     env: { ...process.env, BROWSER: browser, DISPLAY: '', MCP_REMOTE_CONFIG_DIR: home, INTEROP_RUN: MARK },
     stderr: 'pipe',
   });

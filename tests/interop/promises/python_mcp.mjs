@@ -21,15 +21,17 @@ export async function pythonMcp(checks) {
       continue;
     }
     await checks.group(subject, () =>
-      withGuard(server.command, {}, (guard) => dance(checks, guard, server, subject)),
+      withGuard(server.command, {}, (guard) =>
+        pythonOver('streamable-http', guard.mcpUrl, checks, guard, server, subject),
+      ),
     );
   }
 }
 
-async function dance(checks, guard, server, subject) {
+export async function pythonOver(transport, url, checks, guard, server, subject) {
   const script = join(INTEROP_DIR, 'promises/python_mcp.py');
   const browser = join(INTEROP_DIR, 'lib/open_browser.mjs');
-  const args = [script, guard.mcpUrl, browser, JSON.stringify(server.call)];
+  const args = [script, url, browser, JSON.stringify(server.call), transport];
   const python = new Program(PYTHON, args, { name: 'python_mcp.py' });
   try {
     for (const step of STEPS) {

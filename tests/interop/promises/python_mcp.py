@@ -1,18 +1,20 @@
 """PyPI `mcp` 1.x does the whole dance against the guard at argv[1].
 
 argv[2] is the program that plays the browser (`open_browser.mjs --print URL` prints where
-the guard sends it), argv[3] the tool call as JSON. Prints one line `ok STEP` for each step
+the guard sends it), argv[3] the tool call as JSON, argv[4] the transport. Prints one line `ok STEP` for each step
 that went well; the first that does not ends the program with a traceback.
 """
 
 import asyncio
 import json
 import sys
+from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from mcp import ClientSession
 from mcp.client.auth import OAuthClientProvider
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import OAuthClientMetadata
 
@@ -60,13 +62,25 @@ class Person:
         return self.answer["code"][0], self.answer["state"][0]
 
 
-async def dance(url, browser, call):
+@asynccontextmanager
+async def connected(url, auth, transport):
+    if transport == "sse":
+        async with sse_client(url, auth=auth, timeout=30) as streams:
+            yield streams
+        return
+    async with (
+        httpx.AsyncClient(auth=auth, timeout=TIMEOUT) as http,
+        streamable_http_client(url, http_client=http) as (read, write, _),
+    ):
+        yield read, write
+
+
+async def dance(url, browser, call, transport):
     person, memory = Person(browser), Memory()
     metadata = OAuthClientMetadata(client_name="Interop (Python)", redirect_uris=[REDIRECT_URI])
     auth = OAuthClientProvider(url, metadata, memory, person.sign_in, person.callback)
     async with (
-        httpx.AsyncClient(auth=auth, timeout=TIMEOUT) as http,
-        streamable_http_client(url, http_client=http) as (read, write, _),
+        connected(url, auth, transport) as (read, write),
         ClientSession(read, write) as session,
     ):
         await session.initialize()
@@ -90,4 +104,4 @@ async def dance(url, browser, call):
 
 
 if __name__ == "__main__":
-    asyncio.run(dance(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))
+    asyncio.run(dance(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]))

@@ -3,7 +3,7 @@
 
 import { expect, expectEqual } from '../lib/checks.mjs';
 import { withGuard } from '../lib/guard.mjs';
-import { STALE_TOKEN, SdkPerson, connect } from '../lib/sdk_client.mjs';
+import { STALE_TOKEN, SdkPerson, connect, streamableHttp } from '../lib/sdk_client.mjs';
 import { SERVERS } from '../lib/servers.mjs';
 
 export async function typescriptSdk(checks) {
@@ -14,16 +14,17 @@ export async function typescriptSdk(checks) {
       continue;
     }
     await checks.group(subject, () =>
-      withGuard(server.command, {}, (guard) => dance(checks, guard, server, subject)),
+      withGuard(server.command, {}, (guard) => danceOver(streamableHttp(guard), checks, guard, server, subject)),
     );
   }
 }
 
-async function dance(checks, guard, server, subject) {
+/** `transport` makes one for a person. */
+export async function danceOver(transport, checks, guard, server, subject) {
   const person = new SdkPerson();
   let client;
   const connected = await checks.promise(`${subject}: signs in and initializes`, async () => {
-    client = await connect(guard, person);
+    client = await connect(transport, person);
     expectEqual(person.visits, 1, 'visits to the browser');
   }, { within: 120_000 });
   if (!connected) throw new Error(`the guard said:\n${guard.log()}`);

@@ -56,8 +56,13 @@ impl Guard {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// A path of the guard's, below the external URL's own.
+    pub(crate) fn path(&self, below: &str) -> String {
+        format!("{}{below}", self.plan.prefix)
+    }
+
     pub(crate) fn resource(&self) -> String {
-        format!("{}/mcp", self.url())
+        format!("{}{}", self.url(), self.path("/mcp"))
     }
 
     pub(crate) fn pid(&self) -> u32 {
