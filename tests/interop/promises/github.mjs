@@ -59,7 +59,7 @@ async function python(checks, guard, person) {
     const script = join(INTEROP_DIR, 'promises/python_mcp.py');
     const browser = join(INTEROP_DIR, 'lib/open_browser.mjs');
     const call = JSON.stringify({ name: 'get-env', arguments: {} });
-    const said = await run(PYTHON, [script, guard.mcpUrl, browser, call], {
+    const said = await run(PYTHON, [script, guard.mcpUrl, browser, call, 'streamable-http'], {
       env: { INTEROP_PERSON: JSON.stringify(person) },
     });
     expect(said.includes('ok refreshes and calls again'), said);
