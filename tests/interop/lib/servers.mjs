@@ -8,6 +8,8 @@ import { INTEROP_DIR } from './guard.mjs';
 /** Some programs need a newer Node than this run does; npm's `node` package brings one. */
 export const NODE_22 = join(INTEROP_DIR, 'node_modules/node/bin/node');
 
+export const hasNode22 = () => existsSync(NODE_22);
+
 /** Where `requirements.txt` was installed. */
 export const PYTHON =
   process.env.INTEROP_PYTHON ?? join(process.env.VIRTUAL_ENV ?? '/nonexistent', 'bin/python');

@@ -18,6 +18,7 @@ import { cameBack, promised } from '../lib/federated.mjs';
 import { FIXTURE, PASSWORD, withGuard } from '../lib/guard.mjs';
 import { IdentityProvider, withProviders } from '../lib/identity_providers.mjs';
 import { authorization, redeem } from '../lib/oauth_client.mjs';
+import { hasNode22 } from '../lib/servers.mjs';
 
 const USERS = {
   ann: { hd: 'corp.example', email: 'ann@corp.example', email_verified: true },
@@ -33,6 +34,10 @@ const FLAGS = [
 export async function chromiumSignIn(checks, { screenshots }) {
   if (!hasChromium()) {
     checks.missing('chromiumSignIn', EXECUTABLE);
+    return;
+  }
+  if (!hasNode22()) {
+    checks.missing('chromiumSignIn', "npm's node");
     return;
   }
   const place = await promised();

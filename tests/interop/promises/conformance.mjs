@@ -8,7 +8,7 @@ import { expect, expectEqual } from '../lib/checks.mjs';
 import { FIXTURE, INTEROP_DIR, freePort, withGuard } from '../lib/guard.mjs';
 import { obtainTokens, register } from '../lib/oauth_client.mjs';
 import { Program } from '../lib/processes.mjs';
-import { NODE_22 } from '../lib/servers.mjs';
+import { NODE_22, hasNode22 } from '../lib/servers.mjs';
 
 const SUITE = join(INTEROP_DIR, 'node_modules/@modelcontextprotocol/conformance/dist/index.js');
 const REVISION = '2025-11-25';
@@ -17,7 +17,7 @@ const REVISION = '2025-11-25';
 const ALSO_REQUIRED = ['server-session-lifecycle', 'json-schema-2020-12'];
 
 export async function conformance(checks) {
-  if (!existsSync(NODE_22) || !existsSync(SUITE)) {
+  if (!hasNode22() || !existsSync(SUITE)) {
     checks.missing('conformance', 'the conformance suite');
     return;
   }

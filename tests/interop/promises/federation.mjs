@@ -12,12 +12,17 @@ import { cameBack, isLetIn, isRefused, promised, withFederation } from '../lib/f
 import { IdentityProvider, withProviders } from '../lib/identity_providers.mjs';
 import { call, initialize } from '../lib/mcp.mjs';
 import { authorization, redeem, refresh, register } from '../lib/oauth_client.mjs';
+import { hasNode22 } from '../lib/servers.mjs';
 
 const EMAIL = 'ann@corp.example';
 const USERS = { ann: { hd: 'corp.example', preferred_username: 'ann', email: EMAIL, email_verified: true } };
 const FLAGS = ['--google-allowed-users', EMAIL, '--oidc-allowed-users', EMAIL];
 
 export async function federation(checks) {
+  if (!hasNode22()) {
+    checks.missing('federation', "npm's node");
+    return;
+  }
   const place = await promised();
   const google = await IdentityProvider.google({ guard: place.url, users: USERS });
   const oidc = await IdentityProvider.oidc({ guard: place.url, users: USERS });

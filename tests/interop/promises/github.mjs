@@ -8,11 +8,15 @@ import { isLetIn, isRefused, signsIn, withFederation } from '../lib/federated.mj
 import { INTEROP_DIR } from '../lib/guard.mjs';
 import { IdentityProvider, withProviders } from '../lib/identity_providers.mjs';
 import { run } from '../lib/processes.mjs';
-import { PYTHON, hasPython } from '../lib/servers.mjs';
+import { PYTHON, hasNode22, hasPython } from '../lib/servers.mjs';
 
 const OCTO_ANN = { id: 583231, login: 'octo-ann', email: 'ann@corp.example' };
 
 export async function github(checks) {
+  if (!hasNode22()) {
+    checks.missing('github', "npm's node");
+    return;
+  }
   const provider = await IdentityProvider.gitHub({ user: OCTO_ANN, teams: { corp: ['ops'] } });
   const person = provider.person();
   const subject = `github:${provider.host}:${provider.port}/583231`;

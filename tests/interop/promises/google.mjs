@@ -2,6 +2,7 @@
 
 import { isLetIn, isRefused, promised, signsIn, withFederation } from '../lib/federated.mjs';
 import { IdentityProvider, withProviders } from '../lib/identity_providers.mjs';
+import { hasNode22 } from '../lib/servers.mjs';
 
 const USERS = {
   1001: { hd: 'corp.example', name: 'Ann', email: 'ann@corp.example', email_verified: true },
@@ -15,6 +16,10 @@ const USERS = {
 };
 
 export async function google(checks) {
+  if (!hasNode22()) {
+    checks.missing('google', "npm's node");
+    return;
+  }
   const place = await promised();
   const provider = await IdentityProvider.google({ guard: place.url, users: USERS });
   const as = (sub) => provider.person(sub);

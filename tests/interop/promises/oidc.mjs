@@ -4,7 +4,7 @@
 
 import { isLetIn, isRefused, promised, refusal, signsIn, withFederation } from '../lib/federated.mjs';
 import { IdentityProvider, withProviders } from '../lib/identity_providers.mjs';
-import { hasPython } from '../lib/servers.mjs';
+import { hasNode22, hasPython } from '../lib/servers.mjs';
 
 const USERS = {
   ann: { preferred_username: 'ann', email: 'ann@corp.example', email_verified: true, groups: ['staff', 'admin'] },
@@ -27,6 +27,10 @@ const FAULTS = [
 ];
 
 export async function oidc(checks) {
+  if (!hasNode22()) {
+    checks.missing('oidc', "npm's node");
+    return;
+  }
   await checks.group('oidc, rules', () => rules(checks));
   await checks.group('oidc, aud as an array', () => array(checks));
   await checks.group('oidc, faults', () => faults(checks));
