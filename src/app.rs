@@ -25,7 +25,9 @@ use crate::listener::{self, BindError, Drain, Workers};
 use crate::oauth::AuthorizationServer;
 use crate::resource::ProtectedResource;
 use crate::routes::{MCP_PATH, Routes};
+use crate::signing::{SigningError, SigningKeys};
 use crate::store::{OpenError, Store};
+use crate::upstream::Upstream;
 
 /// Overdue requests and idle sessions are looked for this often.
 const SWEEP_SESSIONS: Duration = Duration::from_secs(1);
@@ -39,6 +41,8 @@ pub enum Error {
     Store(#[from] OpenError),
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    #[error("the keys for signed assertions are not at hand")]
+    Signing(#[from] SigningError),
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("the runtime could not be started")]
@@ -66,7 +70,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Config)) -> Result<(), Error> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
-        let guard = Guard::start(config, Clock::system())?;
+        let guard = Guard::start(config, Clock::system()).await?;
         ready(config);
         tokio::select! {
             _ = terminate.recv() => {}
@@ -93,8 +97,9 @@ pub fn check(config: &Config) -> Result<(), Error> {
 
 impl Guard {
     /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
-    pub fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
+    pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         let (store, keyring) = open_state(&config.store, &clock)?;
+        let signing = signing_keys(&config.upstream, &store, &keyring, &clock).await?;
         let origins = Origins::new(config.external_url.clone(), config.allowed_origins.clone());
         let grants = Grants::new(
             store.clone(),
@@ -131,6 +136,8 @@ impl Guard {
             Arc::clone(&resource),
             keyring,
             clock,
+            &config.external_url,
+            signing.clone(),
         );
         let health = Health::default();
         let routes = Arc::new(Routes {
@@ -141,13 +148,15 @@ impl Guard {
             authorization_server: Arc::clone(&authorization_server),
             resource,
             gateway: Arc::clone(&gateway),
+            signing: signing.clone(),
             health: health.clone(),
         });
         let drain = Drain::new();
         let workers = listener::bind(&listener_settings(config))?
             .serve(&routes, &drain)
             .map_err(Error::Runtime)?;
-        let chores = chores(&gateway, &authorization_server, &store, &grants);
+        let mut chores = chores(&gateway, &authorization_server, &store, &grants);
+        chores.spawn(refresh_signing_keys(signing));
         let shutdown_grace = config.shutdown_grace;
         Ok(Self {
             gateway,
@@ -184,6 +193,20 @@ fn open_state(settings: &StoreSettings, clock: &Clock) -> Result<(Store, Keyring
             )
         }
     })
+}
+
+/// Only where something is signed (`--identity-jwt`).
+async fn signing_keys(
+    upstream: &Upstream,
+    store: &Store,
+    keyring: &Keyring,
+    clock: &Clock,
+) -> Result<Option<Arc<SigningKeys>>, SigningError> {
+    if !matches!(upstream, Upstream::Url(url) if url.identity_jwt) {
+        return Ok(None);
+    }
+    let keys = SigningKeys::load(store.clone(), keyring.clone(), clock.clone()).await?;
+    Ok(Some(keys))
 }
 
 fn listener_settings(config: &Config) -> listener::Settings {
@@ -237,6 +260,15 @@ async fn sweep_store(authorization_server: Arc<AuthorizationServer>, store: Stor
             tracing::warn!(%error, "expired records could not be removed");
         }
         authorization_server.sweep().await;
+    }
+}
+
+async fn refresh_signing_keys(keys: Option<Arc<SigningKeys>>) {
+    while let Some(keys) = &keys {
+        tokio::time::sleep(SWEEP_STORE).await;
+        if let Err(error) = keys.refresh().await {
+            tracing::warn!(%error, "the keys for signed assertions could not be looked at");
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::listener::Service;
 use crate::oauth::{AuthorizationServer, Endpoint};
 use crate::pages::Landing;
 use crate::resource::ProtectedResource;
+use crate::signing::SigningKeys;
 use cors::Cors;
 
 /// The path of the guarded endpoint below the external URL.
@@ -32,6 +33,7 @@ pub const MCP_PATH: &str = "/mcp";
 pub enum Route {
     Mcp,
     ResourceMetadata,
+    Jwks,
     Oauth(Endpoint),
     Landing,
     Live,
@@ -71,6 +73,7 @@ impl Route {
                 Self::Oauth(Endpoint::Metadata),
             ),
             ("openid-configuration", Self::Oauth(Endpoint::Metadata)),
+            ("jwks.json", Self::Jwks),
         ]
         .into_iter()
         .find(|(document, _)| name.starts_with(document))?;
@@ -78,7 +81,7 @@ impl Route {
         let is_ours = inserted.is_empty()
             || inserted
                 .strip_prefix(prefix)
-                .is_some_and(|rest| matches!(rest, "" | MCP_PATH));
+                .is_some_and(|rest| rest.is_empty() || (rest == MCP_PATH && route != Self::Jwks));
         is_ours.then_some(route)
     }
 
@@ -90,6 +93,7 @@ impl Route {
             Self::Mcp => &[],
             Self::Oauth(Endpoint::Metadata | Endpoint::Authorize)
             | Self::ResourceMetadata
+            | Self::Jwks
             | Self::Landing
             | Self::Live
             | Self::Ready => READ,
@@ -101,6 +105,7 @@ impl Route {
         match self {
             Self::Mcp => Cors::Listed,
             Self::ResourceMetadata
+            | Self::Jwks
             | Self::Oauth(
                 Endpoint::Metadata | Endpoint::Register | Endpoint::Token | Endpoint::Revoke,
             ) => Cors::Anyone,
@@ -123,6 +128,8 @@ pub struct Routes {
     pub authorization_server: Arc<AuthorizationServer>,
     pub resource: Arc<ProtectedResource>,
     pub gateway: Arc<Gateway>,
+    /// Only where something is signed.
+    pub signing: Option<Arc<SigningKeys>>,
     pub health: Health,
 }
 
@@ -176,6 +183,10 @@ impl Routes {
                     .await
             }
             Route::ResourceMetadata => self.resource.metadata(),
+            Route::Jwks => match &self.signing {
+                Some(keys) => keys.jwks(),
+                None => plain(StatusCode::NOT_FOUND),
+            },
             // Boxed: it is large, and rare beside calls to the MCP endpoint.
             Route::Oauth(endpoint) => {
                 Box::pin(self.authorization_server.handle(endpoint, *request)).await
@@ -266,6 +277,7 @@ mod tests {
                 "/.well-known/openid-configuration/mcp",
                 Route::Oauth(Endpoint::Metadata),
             ),
+            ("/.well-known/jwks.json", Route::Jwks),
             ("/token", Route::Oauth(Endpoint::Token)),
         ];
         for (path, route) in cases {
@@ -285,6 +297,8 @@ mod tests {
             "/.well-known/oauth-authorization-server/team/mcp",
             "/team/.well-known/oauth-authorization-server",
             "/team/.well-known/openid-configuration",
+            "/team/.well-known/jwks.json",
+            "/.well-known/jwks.json/team",
             "/team/.well-known/oauth-protected-resource/mcp",
         ];
         for path in found {
@@ -307,7 +321,7 @@ mod tests {
             "/.well-known/oauth-protected-resourcex",
             "/.well-known/oauth-protected-resource/mcp/",
             "/.well-known/oauth-protected-resource/mcp/x",
-            "/.well-known/jwks.json",
+            "/.well-known/jwks.json/mcp",
         ] {
             assert_eq!(Route::of("", path), None, "{path}");
         }

@@ -16,6 +16,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     ("policy", &[]),
     ("telemetry", &[]),
     ("store", &["clock", "crypto"]),
+    ("signing", &["clock", "crypto", "http", "store"]),
     ("identity", &["clock", "crypto", "http", "policy", "store"]),
     ("grant", &["clock", "crypto", "identity", "store"]),
     ("pages", &["http"]),
@@ -33,7 +34,8 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "clock", "crypto", "grant", "http", "identity", "mcp", "policy", "resource", "upstream",
+            "clock", "crypto", "grant", "http", "identity", "mcp", "policy", "resource", "signing",
+            "upstream",
         ],
     ),
     ("listener", &["http"]),
@@ -41,7 +43,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     (
         "routes",
         &[
-            "admin", "gateway", "http", "listener", "oauth", "pages", "resource",
+            "admin", "gateway", "http", "listener", "oauth", "pages", "resource", "signing",
         ],
     ),
     (
@@ -60,7 +62,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
         "app",
         &[
             "admin", "clock", "config", "crypto", "gateway", "grant", "http", "identity",
-            "listener", "oauth", "resource", "routes", "store",
+            "listener", "oauth", "resource", "routes", "signing", "store", "upstream",
         ],
     ),
     (
