@@ -77,8 +77,8 @@ impl SigningKey {
 impl PublicKey {
     /// From an uncompressed point (SEC 1 §2.3.3): 4, X, Y.
     fn of(point: &[u8]) -> Option<Self> {
-        let coordinates = point.strip_prefix(&[4])?;
-        let (x, y) = coordinates.split_at_checked(32)?;
+        let coordinates: &[u8; 64] = point.strip_prefix(&[4])?.try_into().ok()?;
+        let (x, y) = coordinates.split_at(32);
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
         // RFC 7638 §3.2: these members, in this order.
         let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);

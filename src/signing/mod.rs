@@ -196,3 +196,175 @@ fn damaged(error: serde_json::Error) -> StoreError {
         what: error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jsonwebtoken::jwk::JwkSet;
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+    use serde_json::Value;
+
+    use super::*;
+    use crate::http::Body;
+
+    const A_DAY: Duration = Duration::from_hours(24);
+
+    struct Room {
+        store: Store,
+        keyring: Keyring,
+        clock: Clock,
+    }
+
+    impl Room {
+        fn new() -> Self {
+            let clock = Clock::system();
+            Self {
+                store: Store::memory(clock.clone()),
+                keyring: Keyring::ephemeral(),
+                clock,
+            }
+        }
+
+        async fn guard(&self) -> Arc<SigningKeys> {
+            let Self {
+                store,
+                keyring,
+                clock,
+            } = self;
+            let loaded = SigningKeys::load(store.clone(), keyring.clone(), clock.clone()).await;
+            loaded.unwrap()
+        }
+    }
+
+    fn token(keys: &SigningKeys) -> String {
+        keys.sign(&json!({"sub": "local:anna"})).unwrap()
+    }
+
+    fn published(keys: &SigningKeys) -> JwkSet {
+        let Body::Full(Some(document)) = keys.jwks().into_body() else {
+            panic!("a whole body");
+        };
+        serde_json::from_slice(&document).unwrap()
+    }
+
+    /// Whether somebody who knows just these keys believes the token.
+    fn is_believed(token: &str, known: &JwkSet) -> bool {
+        let kid = decode_header(token).unwrap().kid.unwrap();
+        let Some(key) = known.find(&kid) else {
+            return false;
+        };
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        decode::<Value>(token, &DecodingKey::from_jwk(key).unwrap(), &validation).is_ok()
+    }
+
+    #[tokio::test]
+    async fn another_library_verifies_what_is_signed_with_what_is_published() {
+        let keys = Room::new().guard().await;
+        let token = token(&keys);
+        let header = decode_header(&token).unwrap();
+        assert_eq!(header.alg, Algorithm::ES256);
+        assert_eq!(header.typ.as_deref(), Some("JWT"));
+        assert!(is_believed(&token, &published(&keys)));
+
+        let other = Room::new().guard().await;
+        assert!(!is_believed(&token, &published(&other)));
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let (head, _) = signed.split_once('.').unwrap();
+        let forged = format!("{head}.{}.{signature}", part(&json!({"sub": "x"})).unwrap());
+        assert!(!is_believed(&forged, &published(&keys)));
+    }
+
+    #[tokio::test]
+    async fn the_published_keys_are_public_only_and_good_for_an_hour() {
+        let keys = Room::new().guard().await;
+        let reply = keys.jwks();
+        assert_eq!(reply.headers()["cache-control"], "public, max-age=3600");
+        assert_eq!(reply.headers()["content-type"], "application/json");
+        let Body::Full(Some(document)) = reply.into_body() else {
+            panic!("a whole body");
+        };
+        let document: Value = serde_json::from_slice(&document).unwrap();
+        let members: Vec<&str> = document["keys"][0]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x", "y"]);
+    }
+
+    #[tokio::test]
+    async fn a_restart_keeps_the_keys_and_guards_that_share_a_store_agree() {
+        let room = Room::new();
+        let (one, two) = tokio::join!(room.guard(), room.guard());
+        assert_eq!(published(&one), published(&two));
+        let restarted = room.guard().await;
+        assert_eq!(published(&restarted), published(&one));
+        assert!(is_believed(&token(&one), &published(&restarted)));
+    }
+
+    #[tokio::test]
+    async fn guards_that_share_a_store_change_keys_together() {
+        let room = Room::new();
+        let (one, two) = (room.guard().await, room.guard().await);
+        room.clock.advance(29 * A_DAY);
+        one.refresh().await.unwrap();
+        two.refresh().await.unwrap();
+        let known = published(&two);
+        assert_eq!(known.keys.len(), 2);
+        assert_eq!(known, published(&one));
+
+        let before = decode_header(token(&one)).unwrap().kid;
+        room.clock.advance(A_DAY);
+        let after = decode_header(token(&one)).unwrap().kid;
+        assert_ne!(before, after);
+        assert_eq!(decode_header(token(&two)).unwrap().kid, after);
+        assert!(is_believed(&token(&two), &known));
+
+        room.clock.advance(A_DAY);
+        one.refresh().await.unwrap();
+        assert_eq!(published(&one).keys.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn no_private_key_lies_in_the_store() {
+        let room = Room::new();
+        room.guard().await;
+        let record = room.store.get(KEY).await.unwrap().unwrap();
+        let record: Record = serde_json::from_slice(&record.value).unwrap();
+        let entry = serde_json::to_value(&record.keys[0]).unwrap();
+        let names: Vec<&String> = entry.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["kid", "sealed", "signs_from"]);
+        assert!(Ring::unseal(&Keyring::ephemeral(), record.keys).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_lost_keyring_costs_the_keys_but_a_strange_one_takes_no_running_guards() {
+        let mut room = Room::new();
+        let before = room.guard().await;
+        room.keyring = Keyring::ephemeral();
+        let after = room.guard().await;
+        assert!(!is_believed(&token(&before), &published(&after)));
+        assert!(matches!(before.refresh().await, Err(SigningError::Foreign)));
+        assert!(is_believed(&token(&before), &published(&before)));
+        after.refresh().await.unwrap();
+        assert!(is_believed(&token(&after), &published(&after)));
+    }
+
+    #[tokio::test]
+    async fn trouble_with_the_store_leaves_the_known_keys_in_use() {
+        let room = Room::new();
+        let keys = room.guard().await;
+        let known = published(&keys);
+        let rubbish = b"{".to_vec();
+        room.store.put(KEY, rubbish, None).await.unwrap();
+        assert!(matches!(keys.refresh().await, Err(SigningError::Store(_))));
+        assert_eq!(published(&keys), known);
+        let (store, keyring) = (room.store.clone(), room.keyring.clone());
+        let loaded = SigningKeys::load(store, keyring, room.clock.clone()).await;
+        assert!(matches!(loaded, Err(SigningError::Store(_))));
+    }
+}

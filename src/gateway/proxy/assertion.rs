@@ -108,3 +108,102 @@ impl Assertions {
         Some(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::jwk::JwkSet;
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+    use serde_json::{Value, json};
+
+    use super::super::identity_headers::tests::principal;
+    use super::*;
+    use crate::crypto::Keyring;
+    use crate::http::Body;
+    use crate::store::Store;
+
+    struct Room {
+        clock: Clock,
+        keys: Arc<SigningKeys>,
+        assertions: Assertions,
+    }
+
+    async fn room() -> Room {
+        let clock = Clock::system();
+        let store = Store::memory(clock.clone());
+        let keys = SigningKeys::load(store, Keyring::ephemeral(), clock.clone()).await;
+        let keys = keys.unwrap();
+        let issuer = ExternalUrl::parse("https://guard.test/team").unwrap();
+        let audience = Url::parse("http://127.0.0.1:9000/mcp").unwrap();
+        Room {
+            assertions: Assertions::new(Arc::clone(&keys), &issuer, &audience, clock.clone()),
+            clock,
+            keys,
+        }
+    }
+
+    impl Room {
+        /// What a wrapped server that does as documented learns.
+        fn verified(&self, assertion: &HeaderValue) -> Value {
+            let Body::Full(Some(document)) = self.keys.jwks().into_body() else {
+                panic!("a whole body");
+            };
+            let known: JwkSet = serde_json::from_slice(&document).unwrap();
+            let mut validation = Validation::new(Algorithm::ES256);
+            validation.set_audience(&["http://127.0.0.1:9000/mcp"]);
+            validation.set_issuer(&["https://guard.test/team"]);
+            // The clock of the test may be ahead of the system's, by which this judges.
+            validation.leeway = 60 * 60;
+            let key = DecodingKey::from_jwk(&known.keys[0]).unwrap();
+            let token = assertion.to_str().unwrap();
+            decode::<Value>(token, &key, &validation).unwrap().claims
+        }
+    }
+
+    #[tokio::test]
+    async fn an_assertion_says_who_calls_for_a_minute() {
+        let room = room().await;
+        let assertion = room.assertions.of(&principal()).unwrap();
+        let claims = room.verified(&assertion);
+        let made = claims["iat"].as_u64().unwrap();
+        assert!(room.clock.now().seconds() - made <= 1);
+        let expected = json!({
+            "iss": "https://guard.test/team",
+            "aud": "http://127.0.0.1:9000/mcp",
+            "sub": "oidc:https://idp.test#7",
+            "email": "anna@example.com",
+            "groups": ["admins", "a,b"],
+            "client_id": "mcp_1",
+            "iat": made,
+            "exp": made + 60,
+            "jti": claims["jti"],
+        });
+        assert_eq!(claims, expected);
+        assert!(claims["jti"].as_str().unwrap().len() >= 22);
+        assert!(assertion.is_sensitive());
+    }
+
+    #[tokio::test]
+    async fn the_calls_of_a_grant_share_an_assertion_for_half_its_life() {
+        let room = room().await;
+        let first = room.assertions.of(&principal()).unwrap();
+        room.clock.advance(Duration::from_secs(20));
+        assert_eq!(room.assertions.of(&principal()).unwrap(), first);
+        room.clock.advance(Duration::from_secs(11));
+        let second = room.assertions.of(&principal()).unwrap();
+        assert_ne!(second, first);
+        assert_ne!(room.verified(&second)["jti"], room.verified(&first)["jti"]);
+    }
+
+    #[tokio::test]
+    async fn no_grant_is_given_anothers_assertion() {
+        let room = room().await;
+        let anna = room.assertions.of(&principal()).unwrap();
+        let mut bob = principal();
+        bob.grant = GrantId("another".into());
+        bob.identity = Arc::new(crate::identity::Identity::local("bob"));
+        let bobs = room.verified(&room.assertions.of(&bob).unwrap());
+        assert_eq!(bobs["sub"], "local:bob");
+        assert_eq!(bobs.get("email"), None);
+        assert_eq!(room.assertions.of(&principal()).unwrap(), anna);
+    }
+}
