@@ -101,19 +101,9 @@ impl Guard {
         let (store, keyring) = open_state(&config.store, &clock)?;
         let signing = signing_keys(&config.upstream, &store, &keyring, &clock).await?;
         let origins = Origins::new(config.external_url.clone(), config.allowed_origins.clone());
-        let grants = Grants::new(
-            store.clone(),
-            keyring.clone(),
-            clock.clone(),
-            config.lifetimes,
-        );
-        let identity = IdentityProviders::new(
-            config.identity.clone(),
-            config.external_url.clone(),
-            HttpClient::new(config.extra_roots.clone()),
-            store.clone(),
-            clock.clone(),
-        );
+        let (kept, sealing) = (store.clone(), keyring.clone());
+        let grants = Grants::new(kept, sealing, clock.clone(), config.lifetimes);
+        let identity = identity_providers(config, &store, &clock);
         let resource = ProtectedResource::new(
             &config.external_url,
             MCP_PATH,
@@ -155,16 +145,14 @@ impl Guard {
         let workers = listener::bind(&listener_settings(config))?
             .serve(&routes, &drain)
             .map_err(Error::Runtime)?;
-        let mut chores = chores(&gateway, &authorization_server, &store, &grants);
-        chores.spawn(refresh_signing_keys(signing));
-        let shutdown_grace = config.shutdown_grace;
+        let chores = chores(&gateway, &authorization_server, &store, &grants, signing);
         Ok(Self {
             gateway,
             store,
             health,
             drain,
             workers,
-            shutdown_grace,
+            shutdown_grace: config.shutdown_grace,
             chores,
         })
     }
@@ -193,6 +181,16 @@ fn open_state(settings: &StoreSettings, clock: &Clock) -> Result<(Store, Keyring
             )
         }
     })
+}
+
+fn identity_providers(config: &Config, store: &Store, clock: &Clock) -> Arc<IdentityProviders> {
+    IdentityProviders::new(
+        config.identity.clone(),
+        config.external_url.clone(),
+        HttpClient::new(config.extra_roots.clone()),
+        store.clone(),
+        clock.clone(),
+    )
 }
 
 /// Only where something is signed (`--identity-jwt`).
@@ -235,6 +233,7 @@ fn chores(
     authorization_server: &Arc<AuthorizationServer>,
     store: &Store,
     grants: &Grants,
+    signing: Option<Arc<SigningKeys>>,
 ) -> JoinSet<()> {
     let mut chores = JoinSet::new();
     chores.spawn(sweep_sessions(Arc::clone(gateway)));
@@ -243,6 +242,9 @@ fn chores(
         Arc::clone(gateway),
         grants.revocations(),
     ));
+    if let Some(keys) = signing {
+        chores.spawn(refresh_signing_keys(keys));
+    }
     chores
 }
 
@@ -263,8 +265,8 @@ async fn sweep_store(authorization_server: Arc<AuthorizationServer>, store: Stor
     }
 }
 
-async fn refresh_signing_keys(keys: Option<Arc<SigningKeys>>) {
-    while let Some(keys) = &keys {
+async fn refresh_signing_keys(keys: Arc<SigningKeys>) {
+    loop {
         tokio::time::sleep(SWEEP_STORE).await;
         if let Err(error) = keys.refresh().await {
             tracing::warn!(%error, "the keys for signed assertions could not be looked at");
