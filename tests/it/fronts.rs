@@ -202,10 +202,9 @@ fn nginx_changes(front: u16) -> Vec<Replacement> {
 /// What stands around a virtual host; nothing is written outside the folder it runs in.
 fn nginx(virtual_host: &str) -> (String, Vec<&'static str>) {
     let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-    let folders: String = kinds
-        .iter()
+    let folders = kinds
         .map(|kind| format!("{kind}_temp_path {kind};\n"))
-        .collect();
+        .concat();
     let configuration = format!(
         "daemon off;\nmaster_process off;\npid pid;\nerror_log stderr;\nevents {{}}\n\
          http {{\naccess_log off;\n{folders}{virtual_host}}}\n"

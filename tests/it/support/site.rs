@@ -212,9 +212,9 @@ pub(crate) fn next_message(stream: &mut Connection) -> Value {
     let mut text = String::new();
     loop {
         text.push_str(&stream.chunk().expect("a further event"));
-        let events = Event::all(&text).into_iter();
+        let mut events = Event::all(&text).into_iter();
         if text.ends_with("\n\n")
-            && let Some(event) = events.filter(|event| !event.data.is_empty()).next_back()
+            && let Some(event) = events.rfind(|event| !event.data.is_empty())
         {
             return event.message();
         }
