@@ -25,7 +25,9 @@ use crate::listener::{self, BindError, Drain, Workers};
 use crate::oauth::AuthorizationServer;
 use crate::resource::ProtectedResource;
 use crate::routes::{MCP_PATH, MESSAGES_PATH, Routes};
+use crate::signing::{SigningError, SigningKeys};
 use crate::store::{OpenError, Store};
+use crate::upstream::Upstream;
 
 /// Overdue requests and idle sessions are looked for this often.
 const SWEEP_SESSIONS: Duration = Duration::from_secs(1);
@@ -39,6 +41,8 @@ pub enum Error {
     Store(#[from] OpenError),
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    #[error("the keys for signed assertions are not at hand")]
+    Signing(#[from] SigningError),
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("the runtime could not be started")]
@@ -66,7 +70,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Config)) -> Result<(), Error> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
-        let guard = Guard::start(config, Clock::system())?;
+        let guard = Guard::start(config, Clock::system()).await?;
         ready(config);
         tokio::select! {
             _ = terminate.recv() => {}
@@ -93,22 +97,13 @@ pub fn check(config: &Config) -> Result<(), Error> {
 
 impl Guard {
     /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
-    pub fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
+    pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         let (store, keyring) = open_state(&config.store, &clock)?;
+        let signing = signing_keys(&config.upstream, &store, &keyring, &clock).await?;
         let origins = Origins::new(config.external_url.clone(), config.allowed_origins.clone());
-        let grants = Grants::new(
-            store.clone(),
-            keyring.clone(),
-            clock.clone(),
-            config.lifetimes,
-        );
-        let identity = IdentityProviders::new(
-            config.identity.clone(),
-            config.external_url.clone(),
-            HttpClient::new(config.extra_roots.clone()),
-            store.clone(),
-            clock.clone(),
-        );
+        let (kept, sealing) = (store.clone(), keyring.clone());
+        let grants = Grants::new(kept, sealing, clock.clone(), config.lifetimes);
+        let identity = identity_providers(config, &store, &clock);
         let resource = ProtectedResource::new(
             &config.external_url,
             MCP_PATH,
@@ -131,6 +126,8 @@ impl Guard {
             Arc::clone(&resource),
             keyring,
             clock,
+            &config.external_url,
+            signing.clone(),
         );
         let health = Health::default();
         let routes = Arc::new(Routes {
@@ -141,21 +138,21 @@ impl Guard {
             authorization_server: Arc::clone(&authorization_server),
             resource,
             gateway: Arc::clone(&gateway),
+            signing: signing.clone(),
             health: health.clone(),
         });
         let drain = Drain::new();
         let workers = listener::bind(&listener_settings(config))?
             .serve(&routes, &drain)
             .map_err(Error::Runtime)?;
-        let chores = chores(&gateway, &authorization_server, &store, &grants);
-        let shutdown_grace = config.shutdown_grace;
+        let chores = chores(&gateway, &authorization_server, &store, &grants, signing);
         Ok(Self {
             gateway,
             store,
             health,
             drain,
             workers,
-            shutdown_grace,
+            shutdown_grace: config.shutdown_grace,
             chores,
         })
     }
@@ -186,6 +183,30 @@ fn open_state(settings: &StoreSettings, clock: &Clock) -> Result<(Store, Keyring
     })
 }
 
+fn identity_providers(config: &Config, store: &Store, clock: &Clock) -> Arc<IdentityProviders> {
+    IdentityProviders::new(
+        config.identity.clone(),
+        config.external_url.clone(),
+        HttpClient::new(config.extra_roots.clone()),
+        store.clone(),
+        clock.clone(),
+    )
+}
+
+/// Only where something is signed (`--identity-jwt`).
+async fn signing_keys(
+    upstream: &Upstream,
+    store: &Store,
+    keyring: &Keyring,
+    clock: &Clock,
+) -> Result<Option<Arc<SigningKeys>>, SigningError> {
+    if !matches!(upstream, Upstream::Url(url) if url.identity_jwt) {
+        return Ok(None);
+    }
+    let keys = SigningKeys::load(store.clone(), keyring.clone(), clock.clone()).await?;
+    Ok(Some(keys))
+}
+
 fn listener_settings(config: &Config) -> listener::Settings {
     listener::Settings {
         addresses: config.listening.addresses.clone(),
@@ -214,6 +235,7 @@ fn chores(
     authorization_server: &Arc<AuthorizationServer>,
     store: &Store,
     grants: &Grants,
+    signing: Option<Arc<SigningKeys>>,
 ) -> JoinSet<()> {
     let mut chores = JoinSet::new();
     chores.spawn(sweep_sessions(Arc::clone(gateway)));
@@ -222,6 +244,9 @@ fn chores(
         Arc::clone(gateway),
         grants.revocations(),
     ));
+    if let Some(keys) = signing {
+        chores.spawn(refresh_signing_keys(keys));
+    }
     chores
 }
 
@@ -239,6 +264,15 @@ async fn sweep_store(authorization_server: Arc<AuthorizationServer>, store: Stor
             tracing::warn!(%error, "expired records could not be removed");
         }
         authorization_server.sweep().await;
+    }
+}
+
+async fn refresh_signing_keys(keys: Arc<SigningKeys>) {
+    loop {
+        tokio::time::sleep(SWEEP_STORE).await;
+        if let Err(error) = keys.refresh().await {
+            tracing::warn!(%error, "the keys for signed assertions could not be looked at");
+        }
     }
 }
 

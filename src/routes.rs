@@ -21,6 +21,7 @@ use crate::listener::{Peer, Service};
 use crate::oauth::{AuthorizationServer, Endpoint};
 use crate::pages::Landing;
 use crate::resource::{ProtectedResource, SSE_PATH, Transport};
+use crate::signing::SigningKeys;
 use cors::Cors;
 
 /// The path of the guarded endpoint below the external URL.
@@ -34,6 +35,7 @@ pub const MESSAGES_PATH: &str = "/messages";
 pub enum Route {
     Server(gateway::Endpoint),
     ResourceMetadata(Transport),
+    Jwks,
     Oauth(Endpoint),
     Landing,
     Live,
@@ -80,6 +82,10 @@ impl Route {
     fn of_well_known(prefix: &str, name: &str) -> Option<Self> {
         const RESOURCE: &str = "oauth-protected-resource";
         const SERVER: [&str; 2] = ["oauth-authorization-server", "openid-configuration"];
+        if let Some(inserted) = name.strip_prefix("jwks.json") {
+            let is_ours = inserted.is_empty() || inserted == prefix;
+            return is_ours.then_some(Self::Jwks);
+        }
         let mut documents = SERVER.iter().chain([&RESOURCE]);
         let document = documents.find(|document| name.starts_with(**document))?;
         let inserted = name.strip_prefix(document)?;
@@ -112,6 +118,7 @@ impl Route {
             Self::Server(_) => &[],
             Self::Oauth(Endpoint::Metadata | Endpoint::Authorize)
             | Self::ResourceMetadata(_)
+            | Self::Jwks
             | Self::Landing
             | Self::Live
             | Self::Ready => READ,
@@ -125,6 +132,7 @@ impl Route {
         match self {
             Self::Server(_) => Cors::Listed,
             Self::ResourceMetadata(_)
+            | Self::Jwks
             | Self::Oauth(
                 Endpoint::Metadata | Endpoint::Register | Endpoint::Token | Endpoint::Revoke,
             ) => Cors::Anyone,
@@ -152,6 +160,8 @@ pub struct Routes {
     pub authorization_server: Arc<AuthorizationServer>,
     pub resource: Arc<ProtectedResource>,
     pub gateway: Arc<Gateway>,
+    /// Only where something is signed.
+    pub signing: Option<Arc<SigningKeys>>,
     pub health: Health,
 }
 
@@ -210,6 +220,10 @@ impl Routes {
                     .await
             }
             Route::ResourceMetadata(transport) => self.resource.metadata(transport),
+            Route::Jwks => match &self.signing {
+                Some(keys) => keys.jwks(),
+                None => plain(StatusCode::NOT_FOUND),
+            },
             // Boxed: it is large, and rare beside calls to the MCP endpoint.
             Route::Oauth(endpoint) => {
                 Box::pin(self.authorization_server.handle(endpoint, *request)).await
@@ -314,6 +328,7 @@ mod tests {
                 "/.well-known/openid-configuration/mcp",
                 Route::Oauth(Endpoint::Metadata),
             ),
+            ("/.well-known/jwks.json", Route::Jwks),
             ("/token", Route::Oauth(Endpoint::Token)),
         ];
         for (path, route) in cases {
@@ -350,6 +365,8 @@ mod tests {
             "/.well-known/oauth-authorization-server/team/mcp",
             "/team/.well-known/oauth-authorization-server",
             "/team/.well-known/openid-configuration",
+            "/team/.well-known/jwks.json",
+            "/.well-known/jwks.json/team",
             "/team/.well-known/oauth-protected-resource/mcp",
             "/team/sse",
             "/team/messages",
@@ -376,7 +393,7 @@ mod tests {
             "/.well-known/oauth-protected-resource/mcp/",
             "/.well-known/oauth-protected-resource/mcp/x",
             "/.well-known/oauth-protected-resource/messages",
-            "/.well-known/jwks.json",
+            "/.well-known/jwks.json/mcp",
         ] {
             assert_eq!(Route::of("", path), None, "{path}");
         }

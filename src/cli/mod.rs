@@ -63,7 +63,7 @@ fn not_started(error: &app::Error) -> ExitCode {
             None => (FAILED, None),
             hint => (REFUSED, hint),
         },
-        app::Error::Runtime(_) => (FAILED, None),
+        app::Error::Runtime(_) | app::Error::Signing(_) => (FAILED, None),
     };
     let mut causes = Vec::new();
     let mut cause = std::error::Error::source(error);

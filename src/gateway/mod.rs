@@ -15,12 +15,13 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
-use crate::http::{Inbound, Reply};
+use crate::http::{ExternalUrl, Inbound, Reply};
 use crate::resource::{ProtectedResource, Transport};
+use crate::signing::SigningKeys;
 use crate::upstream::Upstream;
 
 use bridge::Bridge;
-use proxy::Proxy;
+use proxy::{Assertions, IdentityHeaders, Proxy};
 
 /// The gateway's own limits; those of the children are the upstream's.
 #[derive(Clone, Debug)]
@@ -73,18 +74,26 @@ enum Server {
 }
 
 impl Gateway {
+    /// `signing` is there if a wrapped URL is to be told by signature who is calling.
     pub fn new(
         settings: Settings,
         upstream: Upstream,
         resource: Arc<ProtectedResource>,
         keyring: Keyring,
         clock: Clock,
+        external: &ExternalUrl,
+        signing: Option<Arc<SigningKeys>>,
     ) -> Arc<Self> {
         let server = match upstream {
             Upstream::Command(command) => {
                 Server::Bridge(Bridge::new(settings, command, keyring, clock))
             }
-            Upstream::Url(url) => Server::Proxy(Proxy::new(settings, url, keyring)),
+            Upstream::Url(url) => {
+                let assertions =
+                    signing.map(|keys| Assertions::new(keys, external, &url.url, clock));
+                let identity = IdentityHeaders::new(&url, external, assertions);
+                Server::Proxy(Proxy::new(settings, url, keyring, identity))
+            }
         };
         Arc::new(Self { resource, server })
     }

@@ -6,14 +6,16 @@ mod guard;
 mod http;
 mod markdown;
 mod processes;
+mod site;
 mod sources;
 mod users;
 
 pub(crate) use browser::{Browser, Form};
 pub(crate) use client::{Client, Event, OAuthClient, Tokens, query_of};
-pub(crate) use guard::{Guard, PASSWORD, eventually};
+pub(crate) use guard::{Guard, PASSWORD, Plan, eventually, free_port};
 pub(crate) use http::{Answer, Connection};
 pub(crate) use markdown::{Document, documents};
 pub(crate) use processes::{alive, count_children};
+pub(crate) use site::{Site, next_message};
 pub(crate) use sources::rust_files;
 pub(crate) use users::two_users;
