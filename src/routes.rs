@@ -1,5 +1,5 @@
 //! Which part answers which path. Public paths are a fixed table, matched whole; everything else
-//! does not exist (design rule D-22).
+//! does not exist, or belongs to the wrapped server and lies behind the gate (design rule D-22).
 //!
 //! The order of checks is the same for every request: canonical form, path, Host, Origin, preflight,
 //! method, and only then the part that answers.
@@ -25,13 +25,23 @@ use crate::resource::ProtectedResource;
 use crate::signing::SigningKeys;
 use cors::Cors;
 
-/// The path of the guarded endpoint below the external URL.
-pub const MCP_PATH: &str = "/mcp";
+/// Where things are.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'l> {
+    /// Of the external URL: empty, or `/team`.
+    pub prefix: &'l str,
+    /// The path of the guarded endpoint below the external URL.
+    pub mcp_path: &'l str,
+    /// Whether every path that is not the guard's own is the wrapped server's.
+    pub mirrors: bool,
+}
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     Mcp,
+    /// Something else of the wrapped server's, behind the same gate.
+    Mirrored,
     ResourceMetadata,
     Jwks,
     Oauth(Endpoint),
@@ -41,14 +51,16 @@ pub enum Route {
 }
 
 impl Route {
-    /// The route of `path`, where the guard lives below `prefix` (empty, or `/team`).
-    pub fn of(prefix: &str, path: &str) -> Option<Self> {
+    /// The route of `path`.
+    pub fn of(layout: Layout<'_>, path: &str) -> Option<Self> {
         if let Some(name) = path.strip_prefix("/.well-known/") {
-            return Self::of_well_known(prefix, name);
+            return Self::of_well_known(layout.prefix, layout.mcp_path, name);
         }
-        let below = path.strip_prefix(prefix)?;
+        let below = path.strip_prefix(layout.prefix)?;
+        if is_endpoint(below, layout.mcp_path) {
+            return Some(Self::Mcp);
+        }
         Some(match below {
-            MCP_PATH | "/mcp/" => Self::Mcp,
             "" | "/" => Self::Landing,
             "/register" => Self::Oauth(Endpoint::Register),
             "/authorize" => Self::Oauth(Endpoint::Authorize),
@@ -58,14 +70,24 @@ impl Route {
             "/.auth/password" => Self::Oauth(Endpoint::Password),
             "/healthz" => Self::Live,
             "/readyz" => Self::Ready,
-            _ => return Self::of_well_known("", below.strip_prefix("/.well-known/")?),
+            _ => return Self::of_other(layout, below),
         })
+    }
+
+    /// Documents and sign-in speak for the whole origin, so what begins like them is never the
+    /// wrapped server's.
+    fn of_other(layout: Layout<'_>, below: &str) -> Option<Self> {
+        if let Some(name) = below.strip_prefix("/.well-known/") {
+            return Self::of_well_known("", layout.mcp_path, name);
+        }
+        let mirrored = layout.mirrors && below.starts_with('/') && !below.starts_with("/.auth/");
+        mirrored.then_some(Self::Mirrored)
     }
 
     /// `name` is what follows `/.well-known/`: the document's name, and what RFC 8414 §3.1 and RFC
     /// 9728 §3.1 insert behind it. Clients that take the MCP URL for the issuer, or know only the
     /// root, find the same documents.
-    fn of_well_known(prefix: &str, name: &str) -> Option<Self> {
+    fn of_well_known(prefix: &str, mcp_path: &str, name: &str) -> Option<Self> {
         let (document, route) = [
             ("oauth-protected-resource", Self::ResourceMetadata),
             (
@@ -81,7 +103,7 @@ impl Route {
         let is_ours = inserted.is_empty()
             || inserted
                 .strip_prefix(prefix)
-                .is_some_and(|rest| rest.is_empty() || (rest == MCP_PATH && route != Self::Jwks));
+                .is_some_and(|rest| rest.is_empty() || (rest == mcp_path && route != Self::Jwks));
         is_ours.then_some(route)
     }
 
@@ -90,7 +112,7 @@ impl Route {
         match self {
             // The gateway itself refuses other methods, after it has authenticated: a 401 goes
             // before a 405.
-            Self::Mcp => &[],
+            Self::Mcp | Self::Mirrored => &[],
             Self::Oauth(Endpoint::Metadata | Endpoint::Authorize)
             | Self::ResourceMetadata
             | Self::Jwks
@@ -103,7 +125,7 @@ impl Route {
 
     fn cors(self) -> Cors {
         match self {
-            Self::Mcp => Cors::Listed,
+            Self::Mcp | Self::Mirrored => Cors::Listed,
             Self::ResourceMetadata
             | Self::Jwks
             | Self::Oauth(
@@ -117,11 +139,22 @@ impl Route {
     }
 }
 
+/// `/mcp` and `/mcp/` are one: a redirect between them would cost clients their token.
+fn is_endpoint(path: &str, mcp_path: &str) -> bool {
+    path == mcp_path
+        || path.strip_suffix('/') == Some(mcp_path)
+        || mcp_path.strip_suffix('/') == Some(path)
+}
+
 const READ: &[Method] = &[Method::GET, Method::HEAD];
 
 /// All parts that answer requests.
 pub struct Routes {
     pub external_url: ExternalUrl,
+    /// The path of the guarded endpoint below the external URL.
+    pub mcp_path: String,
+    /// Whether every path that is not the guard's own is the wrapped server's.
+    pub mirrors: bool,
     pub server_name: String,
     pub origins: Origins,
     pub trusted_proxies: Vec<IpNet>,
@@ -152,7 +185,7 @@ impl Service for Routes {
 
 impl Routes {
     async fn answer(&self, request: Box<Inbound>) -> Reply {
-        let Some(route) = Route::of(self.external_url.prefix(), request.path()) else {
+        let Some(route) = Route::of(self.layout(), request.path()) else {
             return self.unknown(&request);
         };
         // Orchestrators probe by address; the answer says nothing that depends on the name.
@@ -175,9 +208,17 @@ impl Routes {
         reply
     }
 
+    fn layout(&self) -> Layout<'_> {
+        Layout {
+            prefix: self.external_url.prefix(),
+            mcp_path: &self.mcp_path,
+            mirrors: self.mirrors,
+        }
+    }
+
     async fn dispatch(&self, route: Route, request: Box<Inbound>) -> Reply {
         match route {
-            Route::Mcp => {
+            Route::Mcp | Route::Mirrored => {
                 self.gateway
                     .handle(request, || self.landing().reply())
                     .await
@@ -247,6 +288,53 @@ fn plain(status: StatusCode) -> Reply {
 mod tests {
     use super::*;
 
+    /// The route in front of a command.
+    fn route(prefix: &str, path: &str) -> Option<Route> {
+        let layout = Layout {
+            prefix,
+            mcp_path: "/mcp",
+            mirrors: false,
+        };
+        Route::of(layout, path)
+    }
+
+    /// The route in front of `http://server/api/mcp`.
+    fn mirrored(prefix: &str, path: &str) -> Option<Route> {
+        let layout = Layout {
+            prefix,
+            mcp_path: "/api/mcp",
+            mirrors: true,
+        };
+        Route::of(layout, path)
+    }
+
+    #[test]
+    fn a_url_brings_its_own_endpoint_and_everything_beside_it() {
+        for (path, expected) in [
+            ("/api/mcp", Some(Route::Mcp)),
+            ("/api/mcp/", Some(Route::Mcp)),
+            ("/mcp", Some(Route::Mirrored)),
+            ("/api", Some(Route::Mirrored)),
+            ("/messages/", Some(Route::Mirrored)),
+            ("/healthz/x", Some(Route::Mirrored)),
+            ("/healthz", Some(Route::Live)),
+            ("/token", Some(Route::Oauth(Endpoint::Token))),
+            ("/", Some(Route::Landing)),
+            (
+                "/.well-known/oauth-protected-resource/api/mcp",
+                Some(Route::ResourceMetadata),
+            ),
+            ("/.well-known/oauth-protected-resource/mcp", None),
+            ("/.well-known/security.txt", None),
+            ("/.auth/x", None),
+        ] {
+            assert_eq!(mirrored("", path), expected, "{path}");
+        }
+        assert_eq!(mirrored("/team", "/team/x"), Some(Route::Mirrored));
+        assert_eq!(mirrored("/team", "/teamx"), None);
+        assert_eq!(mirrored("/team", "/x"), None);
+    }
+
     #[test]
     fn every_public_path_is_found() {
         let cases = [
@@ -281,7 +369,7 @@ mod tests {
             ("/token", Route::Oauth(Endpoint::Token)),
         ];
         for (path, route) in cases {
-            assert_eq!(Route::of("", path), Some(route), "{path}");
+            assert_eq!(route("", path), Some(route), "{path}");
         }
     }
 
@@ -302,7 +390,7 @@ mod tests {
             "/team/.well-known/oauth-protected-resource/mcp",
         ];
         for path in found {
-            assert!(Route::of("/team", path).is_some(), "{path}");
+            assert!(route("/team", path).is_some(), "{path}");
         }
         for path in [
             "/mcp",
@@ -310,7 +398,7 @@ mod tests {
             "/",
             "/.well-known/oauth-authorization-server/other",
         ] {
-            assert_eq!(Route::of("/team", path), None, "{path}");
+            assert_eq!(route("/team", path), None, "{path}");
         }
     }
 
@@ -323,7 +411,7 @@ mod tests {
             "/.well-known/oauth-protected-resource/mcp/x",
             "/.well-known/jwks.json/mcp",
         ] {
-            assert_eq!(Route::of("", path), None, "{path}");
+            assert_eq!(route("", path), None, "{path}");
         }
     }
 
@@ -337,7 +425,7 @@ mod tests {
             "/authorize/x",
             "/.auth",
         ] {
-            assert_eq!(Route::of("", path), None, "{path}");
+            assert_eq!(route("", path), None, "{path}");
         }
     }
 }

@@ -3,7 +3,9 @@
 //! Nothing happens before the token was accepted: no body is read, no session looked up, no child
 //! started, no upstream asked.
 
+mod awaited;
 mod bridge;
+mod places;
 mod proxy;
 mod reply;
 mod session_id;
@@ -68,9 +70,13 @@ impl Gateway {
             }
             Upstream::Url(url) => {
                 let assertions =
-                    signing.map(|keys| Assertions::new(keys, external, &url.url, clock));
+                    signing.map(|keys| Assertions::new(keys, external, &url.url, clock.clone()));
                 let identity = IdentityHeaders::new(&url, external, assertions);
-                Server::Proxy(Proxy::new(settings, url, keyring, identity))
+                let gate = Arc::clone(&resource);
+                let prefix = external.prefix().to_owned();
+                Server::Proxy(Proxy::new(
+                    settings, &url, prefix, gate, keyring, clock, identity,
+                ))
             }
         };
         Arc::new(Self { resource, server })

@@ -139,6 +139,19 @@ pub(super) fn unavailable(message: &Message, why: &str) -> Reply {
     )
 }
 
+/// Trouble with a wrapped HTTP server. `request` is the client's message where it is one, and known.
+pub(super) fn upstream_trouble(request: Option<Bytes>, status: StatusCode, why: &str) -> Reply {
+    let code = if status.is_client_error() {
+        ErrorCode::InvalidRequest
+    } else {
+        ErrorCode::InternalError
+    };
+    match request.and_then(|bytes| Message::parse(bytes).ok()) {
+        Some(message) => about(&message, status, code, why),
+        None => about_nothing(status, code, why),
+    }
+}
+
 pub(super) fn no_child(message: &Message, error: &JoinError) -> Reply {
     let why = error.to_string();
     match error {
@@ -173,6 +186,11 @@ pub(super) fn wants_html(request: &Inbound) -> bool {
 pub(super) fn accepts_events(request: &Inbound) -> bool {
     !request.headers.contains_key(ACCEPT)
         || accepts(request, &["text/event-stream", "text/*", "*/*"])
+}
+
+/// Whether the client asks for events by name: to listen, rather than to read.
+pub(super) fn asks_for_events(request: &Inbound) -> bool {
+    accepts(request, &["text/event-stream"])
 }
 
 fn accepts(request: &Inbound, wanted: &[&str]) -> bool {

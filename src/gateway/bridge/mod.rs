@@ -3,13 +3,11 @@
 //!
 //! A session belongs to the subject and client that opened it; to anybody else it does not exist.
 
-mod awaited;
 mod event_stream;
 mod exchange;
 mod expiry;
 mod listen;
 mod patience;
-mod places;
 mod post;
 mod session;
 mod sessions;
@@ -28,7 +26,7 @@ use crate::http::{Inbound, Reply};
 use crate::resource::Principal;
 use crate::upstream::{self, Children};
 
-use places::Places;
+use super::places::Places;
 use session::Session;
 use sessions::Sessions;
 

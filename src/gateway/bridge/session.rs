@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::event_stream::EventStream;
 use super::exchange::Exchange;
-use super::places::Place;
+use super::super::places::Place;
 use crate::grant::{ClientId, GrantId};
 use crate::identity::Subject;
 use crate::mcp::{ErrorCode, Kind, Message, RawId, Version, error_for};

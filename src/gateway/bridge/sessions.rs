@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use super::places::Places;
+use super::super::places::Places;
 use super::session::{Owner, Session};
 use super::session_id;
 use crate::crypto::Keyring;
