@@ -184,20 +184,26 @@ impl RawConfig {
         }
     }
 
-    /// The elements of a list; none if it is not given.
+    /// The elements of a list, or of its default; none if it has none.
     pub(super) fn list<T>(
         &self,
         name: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Vec<T>, ConfigError> {
-        let Some(setting) = self.setting(name) else {
-            return Ok(Vec::new());
-        };
-        setting
-            .elements()
-            .iter()
-            .map(|text| parse(text).map_err(|hint| setting.misread(text, hint)))
-            .collect()
+        if let Some(setting) = self.setting(name) {
+            return setting
+                .elements()
+                .iter()
+                .map(|text| parse(text).map_err(|hint| setting.misread(text, hint)))
+                .collect();
+        }
+        match options::find(name).map(|option| option.default) {
+            Some(Default::Value(text)) => text
+                .split(',')
+                .map(|text| parse(text).map_err(ConfigError::refused))
+                .collect(),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// A secret, and where it stands.
