@@ -8,33 +8,35 @@ use secrecy::SecretString;
 use super::options::{self, Default};
 use super::{
     Config, ConfigError, Given, Limits, Listening, RawConfig, Setting, StoreSettings, listening,
-    server_name, sign_in, value, wrapped,
+    roots, server_name, sign_in, value, wrapped,
 };
 use crate::grant::{Lifetimes, ResourceUri};
 use crate::http::ExternalUrl;
 use crate::oauth::{self, RedirectPattern, RegistrationPolicy};
 use crate::telemetry;
 
-/// Where the guarded MCP endpoint stands under the external URL.
-const MCP_PATH: &str = "/mcp";
-
 const REGISTRATION_OFF: &str = "--registration is `off`: no new client can register; those that \
                                 are registered already go on";
 
 impl Config {
-    /// Judges everything that was asked for. Reads the users file, and looks for the wrapped
-    /// server's program; changes nothing.
+    /// Judges everything that was asked for. Reads the users file and the roots, and looks for the
+    /// wrapped server's program; changes nothing.
     pub fn resolve(raw: &RawConfig) -> Result<Self, ConfigError> {
         let (external_url, listening) = Listening::resolve(raw)?;
         listening::refuse_exposure(raw, &external_url)?;
-        let identity = sign_in::settings(raw, &external_url)?;
+        let extra_roots = roots::extra(raw)?;
         let shutdown_grace = raw.duration("shutdown-grace")?;
-        let upstream = wrapped::upstream(raw, shutdown_grace)?;
+        let upstream = wrapped::upstream(raw, shutdown_grace, extra_roots.as_deref())?;
+        let wanted = sign_in::Wanted::by(&upstream);
+        let identity = sign_in::settings(raw, &external_url, &wanted)?;
+        let mcp_path = wrapped::mcp_path(&upstream).to_owned();
         let trusted_proxies = raw.list("trusted-proxies", value::network)?;
         let mut warnings = raw.warnings().to_vec();
         let proxied = !trusted_proxies.is_empty();
-        warnings.extend(sign_in::warning(raw));
-        let oauth = oauth_settings(raw, &external_url, server_name::of(&upstream))?;
+        warnings.extend(sign_in::warnings(raw, &identity)?);
+        warnings.extend(wrapped::warnings(&upstream));
+        let resource = ResourceUri(external_url.join(&mcp_path));
+        let oauth = oauth_settings(raw, &external_url, resource, server_name::of(&upstream))?;
         if matches!(oauth.registration, RegistrationPolicy::Off) {
             warnings.push(REGISTRATION_OFF.to_owned());
         }
@@ -44,11 +46,14 @@ impl Config {
             shutdown_grace,
             trusted_proxies,
             allowed_origins: raw.list("allowed-origins", value::origin)?,
+            welcome: sign_in::summary(raw, &identity),
+            open_to_anybody: sign_in::open_to_anybody(&identity),
             identity,
-            extra_roots: None,
+            extra_roots,
             lifetimes: lifetimes(raw)?,
             oauth,
             upstream,
+            mcp_path,
             timeouts: wrapped::timeouts(raw)?,
             http_streaming_only: raw.is_on("http-streaming-only")?,
             store: store(raw, &external_url)?,
@@ -88,11 +93,12 @@ fn lifetimes(raw: &RawConfig) -> Result<Lifetimes, ConfigError> {
 fn oauth_settings(
     raw: &RawConfig,
     external_url: &ExternalUrl,
+    resource: ResourceUri,
     server_name: String,
 ) -> Result<oauth::Settings, ConfigError> {
     Ok(oauth::Settings {
         external_url: external_url.clone(),
-        resource: ResourceUri(external_url.join(MCP_PATH)),
+        resource,
         server_name,
         registration: registration(raw)?,
         allowed_redirect_uris: raw.list("allowed-redirect-uris", |text| {

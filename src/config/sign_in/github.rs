@@ -38,7 +38,7 @@ pub(super) fn settings(
         url,
         rules: GitHubRules {
             anybody: PROVIDER.admits_anybody(raw)?,
-            users: raw.list("github-allowed-users", value::github_login)?,
+            users: raw.list("github-allowed-users", GitHubRules::login)?,
             orgs: raw.list("github-allowed-orgs", OrgRule::parse)?,
         },
         wants_email: wanted.email,

@@ -2,13 +2,13 @@
 
 use super::provider::Provider;
 use super::{Wanted, oidc};
-use crate::config::{ConfigError, RawConfig, value};
+use crate::config::{ConfigError, RawConfig};
 use crate::http::ExternalUrl;
 use crate::identity::ProviderKind;
-use crate::identity::access::OidcRules;
+use crate::identity::access::{OidcRules, UserId, Workspace};
 use crate::identity::oidc::Settings;
 
-const PROVIDER: Provider = Provider {
+pub(super) const PROVIDER: Provider = Provider {
     kind: ProviderKind::Google,
     name: "Google",
     prefix: "google-",
@@ -35,10 +35,18 @@ pub(super) fn settings(
         rules: OidcRules {
             anybody: PROVIDER.admits_anybody(raw)?,
             user_id_field: "/email".to_owned(),
-            users: raw.list("google-allowed-users", value::email)?,
-            workspaces: raw.list("google-allowed-workspaces", value::domain)?,
+            users: raw.list("google-allowed-users", address)?,
+            workspaces: raw.list("google-allowed-workspaces", Workspace::parse)?,
             ..OidcRules::default()
         },
         kept_claims: wanted.claims.clone(),
     }))
+}
+
+/// Google names people by their e-mail address; anything else would never be one of them.
+fn address(text: &str) -> Result<UserId, String> {
+    if text.contains('@') {
+        return UserId::parse(text);
+    }
+    Err("write e-mail addresses: `anna@example.com`".into())
 }

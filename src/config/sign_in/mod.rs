@@ -6,6 +6,9 @@ mod google;
 mod local;
 mod oidc;
 mod provider;
+mod summary;
+
+pub(super) use summary::summary;
 
 use super::{ConfigError, RawConfig};
 use crate::http::ExternalUrl;

@@ -7,10 +7,10 @@ use super::provider::Provider;
 use crate::config::{ConfigError, RawConfig, value};
 use crate::http::ExternalUrl;
 use crate::identity::ProviderKind;
-use crate::identity::access::{ClaimRule, OidcRules};
+use crate::identity::access::{ClaimRule, OidcRules, UserGlob, UserId};
 use crate::identity::oidc::Settings;
 
-const PROVIDER: Provider = Provider {
+pub(super) const PROVIDER: Provider = Provider {
     kind: ProviderKind::Oidc,
     name: "the OIDC issuer",
     prefix: "oidc-",
@@ -46,9 +46,9 @@ pub(super) fn settings(
         scopes: scopes(raw)?,
         rules: OidcRules {
             anybody: PROVIDER.admits_anybody(raw)?,
-            user_id_field: raw.value("oidc-user-id-field", value::json_pointer)?,
-            users: raw.list("oidc-allowed-users", |user| Ok(user.to_owned()))?,
-            user_globs: raw.list("oidc-allowed-users-glob", value::user_glob)?,
+            user_id_field: raw.value("oidc-user-id-field", OidcRules::user_id_field)?,
+            users: raw.list("oidc-allowed-users", UserId::parse)?,
+            user_globs: raw.list("oidc-allowed-users-glob", user_glob)?,
             workspaces: Vec::new(),
             claims: raw.list("oidc-allowed-claims", ClaimRule::parse_all)?,
         },
@@ -72,6 +72,15 @@ fn scopes(raw: &RawConfig) -> Result<Vec<String>, ConfigError> {
         scopes.insert(0, OPENID.to_owned());
     }
     Ok(scopes)
+}
+
+/// A pattern that leaves somebody out.
+fn user_glob(text: &str) -> Result<UserGlob, String> {
+    if text.chars().all(|c| matches!(c, '*' | '?' | '@' | '.')) {
+        let plainly = "this covers everybody; if you mean it, give --allow-any-user and no list";
+        return Err(plainly.into());
+    }
+    UserGlob::parse(text)
 }
 
 /// For the button on the sign-in page.

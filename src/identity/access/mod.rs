@@ -28,7 +28,7 @@ pub struct Refusal {
 const NOT_LISTED: &str = "your account is not on the list of allowed users";
 
 /// A JSON pointer (RFC 6901) to something within a document, or what to write instead.
-fn pointer(text: &str) -> Result<String, String> {
+pub fn pointer(text: &str) -> Result<String, String> {
     let mut escapes = text.split('~').skip(1);
     if !text.starts_with('/') || text.len() == 1 {
         return Err(format!(
