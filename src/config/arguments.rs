@@ -18,7 +18,7 @@ const USAGE: &str = "\
 mcp-guard --external-url URL [OPTIONS] -- COMMAND [ARG...]
        mcp-guard --external-url URL [OPTIONS] UPSTREAM_URL
        mcp-guard --config FILE
-       mcp-guard check|healthcheck [OPTIONS] [UPSTREAM_URL | -- COMMAND [ARG...]]
+       mcp-guard check|healthcheck [OPTIONS] [UPSTREAM_URL|-- COMMAND...]
        mcp-guard hash-password";
 
 const AFTER_HELP: &str = "\

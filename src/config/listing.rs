@@ -151,6 +151,31 @@ mod tests {
     }
 
     #[test]
+    fn a_server_behind_a_url_is_listed_once_it_is_known_to_hold_no_password() {
+        let base = [
+            ("external-url", "http://localhost:8080"),
+            ("password", "canary-1"),
+            ("store", "memory:"),
+            ("proxy-bearer-token", "canary-2"),
+            ("proxy-headers", "X-Key:canary-3,X-Other:canary-4"),
+        ];
+        let raw = RawConfig::behind(base, "http://127.0.0.1:3000").unwrap();
+        let config = Config::resolve(&raw).unwrap();
+        let text = listing(&raw, Some(&config));
+        assert_eq!(
+            row(&text, "url"),
+            ["url", "http://127.0.0.1:3000/mcp", "(argument)"]
+        );
+        let shown = &row(&text, "proxy-headers")[1];
+        assert_eq!(shown, "X-Key:(hidden), X-Other:(hidden)");
+        assert!(!text.contains("canary"), "{text}");
+        let raw = RawConfig::behind(base, "http://canary@127.0.0.1").unwrap();
+        assert!(!listing(&raw, None).contains("canary"));
+        let raw = RawConfig::behind([("proxy-headers", "canary")], "x://").unwrap();
+        assert!(!listing(&raw, None).contains("canary"));
+    }
+
+    #[test]
     fn a_store_address_with_a_password_in_it_is_not_shown() {
         let raw = RawConfig::from_pairs([("store", "redis://:canary@host")], []).unwrap();
         assert!(!listing(&raw, None).contains("canary"));

@@ -182,6 +182,27 @@ impl RawConfig {
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
         command: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, ConfigError> {
+        let mut raw = Self::of_pairs(pairs)?;
+        let command: Vec<_> = command.into_iter().map(OsString::from).collect();
+        if !command.is_empty() {
+            raw.add_server(Server::Command(command), Source::Flag)?;
+        }
+        Ok(raw)
+    }
+
+    /// [`Self::from_pairs`], in front of a URL.
+    pub fn behind<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+        url: &str,
+    ) -> Result<Self, ConfigError> {
+        let mut raw = Self::of_pairs(pairs)?;
+        raw.add_server(Server::Url(url.to_owned()), Source::Flag)?;
+        Ok(raw)
+    }
+
+    fn of_pairs<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, ConfigError> {
         let mut raw = Self::new(Surroundings::empty());
         let mut given: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (name, value) in pairs {
@@ -191,10 +212,6 @@ impl RawConfig {
             let (option, form) = options::lookup(name)
                 .ok_or_else(|| ConfigError::usage(format!("unknown option `{name}`")))?;
             raw.add(option, form, values, Source::Flag)?;
-        }
-        let command: Vec<_> = command.into_iter().map(OsString::from).collect();
-        if !command.is_empty() {
-            raw.add_server(Server::Command(command), Source::Flag)?;
         }
         Ok(raw)
     }

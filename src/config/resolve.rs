@@ -344,6 +344,8 @@ mod tests {
             ("working-dir", "/nonexistent/dir"),
             ("store", "redis://:canary@host"),
             ("registration-token", "unused"),
+            ("tls-ca-file", "/nonexistent/roots"),
+            ("proxy-headers", "X-A:canary"),
         ] {
             let (said, hint) = refused(&[(name, value)]);
             assert!(
@@ -402,6 +404,20 @@ mod tests {
         assert!(hint.contains("--no-auto-tls"), "{hint}");
         let config = resolve(&[url, password, ("no-auto-tls", "true")]).unwrap();
         assert_eq!(config.mcp_url(), "https://mcp.example.com/mcp");
+    }
+
+    #[test]
+    fn the_mcp_url_has_the_path_of_the_server_behind_the_guard() {
+        let pairs = [
+            ("external-url", "http://localhost:8080/team"),
+            ("password", "x"),
+            ("store", "memory:"),
+        ];
+        let raw = RawConfig::behind(pairs, "http://127.0.0.1:1/api/mcp").unwrap();
+        let config = Config::resolve(&raw).unwrap();
+        assert_eq!(config.mcp_path, "/api/mcp");
+        assert_eq!(config.mcp_url(), "http://localhost:8080/team/api/mcp");
+        assert_eq!(resolve(&[]).unwrap().mcp_path, "/mcp");
     }
 
     #[test]

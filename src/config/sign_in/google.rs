@@ -45,8 +45,12 @@ pub(super) fn settings(
 
 /// Google names people by their e-mail address; anything else would never be one of them.
 fn address(text: &str) -> Result<UserId, String> {
-    if text.contains('@') {
-        return UserId::parse(text);
+    if !text.contains('@') || text.contains('*') {
+        return Err(
+            "write whole e-mail addresses: `anna@example.com`; a domain of which everybody may \
+             come in is one of --google-allowed-workspaces"
+                .into(),
+        );
     }
-    Err("write e-mail addresses: `anna@example.com`".into())
+    UserId::parse(text)
 }

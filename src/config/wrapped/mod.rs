@@ -91,3 +91,79 @@ pub(super) fn timeouts(raw: &RawConfig) -> Result<Timeouts, ConfigError> {
         session_idle: raw.time("session-idle-timeout")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Pairs<'a> = &'a [(&'static str, &'static str)];
+
+    fn of(raw: &RawConfig) -> Result<Upstream, ConfigError> {
+        upstream(raw, Duration::from_secs(30), Some(b"roots"))
+    }
+
+    fn command(pairs: Pairs<'_>) -> Result<Upstream, ConfigError> {
+        of(&RawConfig::from_pairs(pairs.iter().copied(), ["sh"])?)
+    }
+
+    fn url(pairs: Pairs<'_>) -> Result<Upstream, ConfigError> {
+        of(&RawConfig::behind(
+            pairs.iter().copied(),
+            "https://a.test/x/mcp",
+        )?)
+    }
+
+    #[test]
+    fn no_server_at_all_is_refused_with_the_usage() {
+        let raw = RawConfig::from_pairs([], []).unwrap();
+        let error = of(&raw).unwrap_err();
+        assert_eq!(error.to_string(), "there is no server to guard");
+        let hint = error.hint_text().unwrap();
+        assert!(
+            hint.contains("-- COMMAND [ARG...]") && hint.contains("UPSTREAM_URL"),
+            "{hint}"
+        );
+    }
+
+    #[test]
+    fn the_public_path_is_the_servers_own() {
+        assert_eq!(mcp_path(&command(&[]).unwrap()), "/mcp");
+        let upstream = url(&[]).unwrap();
+        assert_eq!(mcp_path(&upstream), "/x/mcp");
+        let Upstream::Url(settings) = upstream else {
+            panic!("a command");
+        };
+        assert_eq!(settings.extra_roots.unwrap(), b"roots");
+    }
+
+    #[test]
+    fn options_for_the_other_kind_of_server_are_refused_by_name() {
+        for (name, value) in [
+            ("isolation", "user"),
+            ("max-children", "1"),
+            ("max-children-per-user", "1"),
+            ("env", "A=canary"),
+            ("clean-env", "true"),
+            ("pass-env", "A"),
+            ("working-dir", "/"),
+            ("child-stderr", "drop"),
+        ] {
+            let error = url(&[(name, value)]).unwrap_err();
+            let said = format!("--{name} has no effect on a server that is a URL");
+            assert_eq!(error.to_string(), said);
+            assert!(command(&[(name, value)]).is_ok(), "{name}");
+        }
+        for (name, value) in [
+            ("proxy-bearer-token", "canary"),
+            ("proxy-headers", "X-A:canary"),
+            ("identity-headers", "true"),
+            ("header-mapping", "/a:X-A"),
+            ("identity-jwt", "true"),
+        ] {
+            let error = command(&[(name, value)]).unwrap_err();
+            let said = format!("--{name} has no effect on a server that is a command");
+            assert_eq!(error.to_string(), said);
+            assert!(url(&[(name, value)]).is_ok(), "{name}");
+        }
+    }
+}
