@@ -10,6 +10,7 @@ mod oidc;
 mod user_id;
 
 pub use claim::ClaimRule;
+pub(super) use github::PINNED_LOGIN;
 pub use github::{GitHubRules, OrgRule};
 pub use oidc::OidcRules;
 pub use user_id::{UserGlob, UserId, Workspace};
