@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
 use crate::http::{ExternalUrl, Inbound, Reply};
+use crate::identity::IdentityProviders;
 use crate::resource::ProtectedResource;
 use crate::signing::SigningKeys;
 use crate::upstream::Upstream;
@@ -116,6 +117,14 @@ impl Gateway {
         match &self.server {
             Server::Bridge(bridge) => bridge.grant_revoked(grant),
             Server::Proxy(proxy) => proxy.grant_revoked(grant),
+        }
+    }
+
+    /// Ends what people have open whom the rules no longer let in.
+    pub fn end_unwelcome(&self, identity: &IdentityProviders) {
+        match &self.server {
+            Server::Bridge(bridge) => bridge.end_unwelcome(identity),
+            Server::Proxy(proxy) => proxy.end_unwelcome(identity),
         }
     }
 

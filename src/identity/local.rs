@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -50,7 +51,7 @@ pub enum PasswordSecret {
 
 /// All local users, with the brakes on guessing.
 pub struct LocalUsers {
-    users: Vec<LocalUser>,
+    users: ArcSwap<Vec<LocalUser>>,
     brakes: Mutex<Brakes>,
     accepted: Arc<Semaphore>,
     turns: Arc<Semaphore>,
@@ -69,26 +70,33 @@ impl LocalUsers {
     /// `users` may be empty: then there is no local sign-in.
     pub fn new(users: Vec<LocalUser>) -> Self {
         Self {
-            users,
+            users: ArcSwap::from_pointee(users),
             brakes: Mutex::default(),
             accepted: Arc::new(Semaphore::new(CHECKS_ACCEPTED)),
             turns: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
         }
     }
 
+    /// Takes over new users. The brakes stay: or a reload would give whoever guesses new attempts.
+    pub(super) fn replace(&self, users: Vec<LocalUser>) {
+        self.users.store(Arc::new(users));
+    }
+
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        self.users.load().is_empty()
     }
 
     /// Whether this is one of the users.
     pub fn knows(&self, subject: &Subject) -> bool {
-        let mut users = self.users.iter();
-        users.any(|user| Subject::local(&user.name) == *subject)
+        let Some(name) = subject.as_str().strip_prefix("local:") else {
+            return false;
+        };
+        self.users.load().iter().any(|user| user.name == name)
     }
 
     /// Whether the sign-in form must ask for a name: not when there is one user only.
     pub fn asks_for_name(&self) -> bool {
-        self.users.len() > 1
+        need_names(&self.users.load())
     }
 
     /// Checks a name and password. `name` is ignored where [`Self::asks_for_name`] is false.
@@ -100,9 +108,10 @@ impl LocalUsers {
     ) -> Result<Identity, Refused> {
         let admitted = self.brakes().admit(Network::of(from), Instant::now());
         let attempt = admitted.map_err(Refused::Later)?;
-        let user = self.user(name);
+        let users = self.users.load_full();
+        let user = find(&users, name);
         // An unknown name costs a check as well, or the time taken would tell it from a known one.
-        let Some(checked) = user.or_else(|| self.users.first()) else {
+        let Some(checked) = user.or_else(|| users.first()) else {
             return Err(Refused::WrongCredentials);
         };
         match (self.check(password, checked.secret.clone()).await, user) {
@@ -118,14 +127,6 @@ impl LocalUsers {
     fn welcome(&self, user: &LocalUser, attempt: &Attempt) -> Identity {
         self.brakes().forgive(attempt);
         Identity::local(&user.name)
-    }
-
-    fn user(&self, name: &str) -> Option<&LocalUser> {
-        if self.asks_for_name() {
-            self.users.iter().find(|user| user.name == name)
-        } else {
-            self.users.first()
-        }
     }
 
     async fn check(&self, password: SecretString, secret: PasswordSecret) -> Checked {
@@ -156,6 +157,18 @@ impl LocalUsers {
     /// Nothing panics while it holds the lock, so poison cannot mean a half-done change.
     fn brakes(&self) -> MutexGuard<'_, Brakes> {
         self.brakes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const fn need_names(users: &[LocalUser]) -> bool {
+    users.len() > 1
+}
+
+fn find<'a>(users: &'a [LocalUser], name: &str) -> Option<&'a LocalUser> {
+    if need_names(users) {
+        users.iter().find(|user| user.name == name)
+    } else {
+        users.first()
     }
 }
 
@@ -231,6 +244,31 @@ mod tests {
         assert!(users.is_empty() && !users.asks_for_name());
         let refused = users.sign_in("", "".into(), ip(1)).await;
         assert_eq!(refused, Err(Refused::WrongCredentials));
+    }
+
+    #[tokio::test]
+    async fn replaced_users_are_gone_at_once_and_the_new_ones_can_sign_in() {
+        let users = owner();
+        let (alice, bob) = (hashed("alice", "hers"), hashed("bob", "his"));
+        users.replace(vec![alice, bob]);
+        assert!(users.asks_for_name());
+        for (name, known) in [(OWNER, false), ("alice", true), ("bob", true)] {
+            assert_eq!(users.knows(&Subject::local(name)), known, "{name}");
+        }
+        assert!(!users.knows(&Subject::github(None, 7)));
+        assert!(users.sign_in("alice", "hers".into(), ip(1)).await.is_ok());
+        let refused = users.sign_in(OWNER, "violet-anchor".into(), ip(1)).await;
+        assert_eq!(refused, Err(Refused::WrongCredentials));
+    }
+
+    #[tokio::test]
+    async fn a068_new_users_do_not_loosen_the_brakes() {
+        let users = owner();
+        while users.sign_in("", "wrong".into(), ip(1)).await == Err(Refused::WrongCredentials) {}
+        users.replace(vec![hashed("alice", "hers")]);
+        let refused = users.sign_in("", "hers".into(), ip(1)).await;
+        assert!(matches!(refused, Err(Refused::Later(_))), "{refused:?}");
+        assert!(users.sign_in("", "hers".into(), ip(2)).await.is_ok());
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ pub mod access;
 mod brakes;
 mod code_flow;
 mod email;
+mod federated;
 pub mod github;
 pub mod local;
 mod login_pin;

@@ -20,6 +20,8 @@ mod discovery;
 mod documents;
 mod gate;
 mod house;
+mod proxy;
+mod reload;
 mod sessions;
 mod sign_in;
 mod streams;

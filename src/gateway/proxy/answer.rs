@@ -58,7 +58,9 @@ impl Proxy {
         let mut headers = forwardable_response(parts.headers.clone());
         if let Some(id) = parts.headers.get(own_session_id::HEADER) {
             let Some(id) = session_id::wrap(&self.keyring, asked.principal, id) else {
-                tracing::error!("the wrapped server's session id is too long, or not visible ASCII");
+                tracing::error!(
+                    "the wrapped server's session id is too long, or not visible ASCII"
+                );
                 return Err(bad_gateway(asked, "the server's session id is malformed"));
             };
             headers.insert(own_session_id::HEADER, id);
@@ -92,7 +94,9 @@ impl Proxy {
         let in_session = asked.in_session || parts.headers.contains_key(own_session_id::HEADER);
         let announces = listening && !in_session;
         if announces && is_encoded {
-            tracing::error!("the wrapped server encodes events that it was asked to send as they are");
+            tracing::error!(
+                "the wrapped server encodes events that it was asked to send as they are"
+            );
             return Err(bad_gateway(&asked, "the server's events cannot be read"));
         }
         let kind = Kind {
@@ -157,7 +161,9 @@ fn broke_off(error: hyper::Error) -> Cut {
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     let media_type = value.and_then(|value| value.split(';').next());
     media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("text/event-stream"))
 }

@@ -60,7 +60,10 @@ impl Endpoints {
         principal: &Principal,
     ) -> Result<Option<PathAndQuery>, NotYours> {
         let query = target.query().unwrap_or_default();
-        let Some(mac) = query.split('&').find_map(|part| part.strip_prefix(PARAMETER)) else {
+        let Some(mac) = query
+            .split('&')
+            .find_map(|part| part.strip_prefix(PARAMETER))
+        else {
             let needed = is_message && self.is_session(target.path(), query);
             return if needed { Err(NotYours) } else { Ok(None) };
         };
@@ -77,7 +80,9 @@ impl Endpoints {
         if !self.keyring.verify(Purpose::UpstreamEndpoint, &bound, &mac) {
             return Err(NotYours);
         }
-        PathAndQuery::try_from(address).map(Some).map_err(|_| NotYours)
+        PathAndQuery::try_from(address)
+            .map(Some)
+            .map_err(|_| NotYours)
     }
 
     fn mac(&self, address: &str, principal: &Principal) -> [u8; 17] {
@@ -91,7 +96,9 @@ impl Endpoints {
         let names_session = query.split('&').any(|part| {
             let name = part.split('=').next().unwrap_or_default();
             let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
-            letters.map(|letter| letter.to_ascii_lowercase()).eq(*b"sessionid")
+            letters
+                .map(|letter| letter.to_ascii_lowercase())
+                .eq(*b"sessionid")
         });
         names_session || (!query.is_empty() && self.known.load().iter().any(|known| known == path))
     }
@@ -126,7 +133,11 @@ mod tests {
     #[test]
     fn a094_an_address_is_good_for_whom_it_was_given_to_and_for_nobody_else() {
         let endpoints = endpoints();
-        for address in ["/messages/?session_id=abc", "/messages", "/m?x=1&sessionId=a%2Fb"] {
+        for address in [
+            "/messages/?session_id=abc",
+            "/messages",
+            "/m?x=1&sessionId=a%2Fb",
+        ] {
             let given = endpoints.announce(&target(address), "", &principal("ann", "c1"));
             let resolved = |subject, client| {
                 endpoints.resolve(&target(&given), true, &principal(subject, client))

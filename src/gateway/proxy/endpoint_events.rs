@@ -120,17 +120,28 @@ mod tests {
     fn the_address_is_replaced_wherever_the_stream_is_cut() {
         let ours = "event: endpoint\ndata: /ours/m?s=1\n\n";
         for (before, event, behind) in [
-            ("", "event: endpoint\ndata: /m?s=1\n\n", "data: x\n\nevent: endpoint\ndata: y\n\n"),
+            (
+                "",
+                "event: endpoint\ndata: /m?s=1\n\n",
+                "data: x\n\nevent: endpoint\ndata: y\n\n",
+            ),
             (": ping\n\n", "event:endpoint\r\ndata:/m?s=1\r\n\r\n", ""),
             ("retry: 5\n\n", "data: /m?s=1\revent: endpoint\r\r", "data"),
-            ("data: {}\n\n", "\u{feff}event: endpoint\ndata: /m?s=1\n\n", "\n"),
+            (
+                "data: {}\n\n",
+                "\u{feff}event: endpoint\ndata: /m?s=1\n\n",
+                "\n",
+            ),
         ] {
             let text = format!("{before}{event}{behind}");
             for size in 1..=text.len() {
                 // The line feed behind a carriage return may come later, as an empty line more.
                 let expected = format!("{before}{ours}{behind}");
                 let passed = passed(text.as_bytes(), size).unwrap();
-                assert_eq!(passed.replace("\n\n\n", "\n\n"), expected.replace("\n\n\n", "\n\n"));
+                assert_eq!(
+                    passed.replace("\n\n\n", "\n\n"),
+                    expected.replace("\n\n\n", "\n\n")
+                );
             }
         }
     }

@@ -42,7 +42,9 @@ pub(super) async fn body(request: &mut Inbound, limit: usize) -> Result<Body, Re
     let body = std::mem::replace(&mut request.body, RequestBody::Whole(Bytes::new()));
     let RequestBody::Incoming(incoming) = body else {
         let read = body.read(limit, BODY_PATIENCE).await;
-        return read.map(Body::kept).map_err(|error| reply::unreadable(&error));
+        return read
+            .map(Body::kept)
+            .map_err(|error| reply::unreadable(&error));
     };
     let size = incoming.size_hint();
     if size.lower() > limit as u64 {
@@ -58,7 +60,9 @@ pub(super) async fn body(request: &mut Inbound, limit: usize) -> Result<Body, Re
         });
     }
     let read = RequestBody::Incoming(incoming).read(KEPT, BODY_PATIENCE);
-    read.await.map(Body::kept).map_err(|error| reply::unreadable(&error))
+    read.await
+        .map(Body::kept)
+        .map_err(|error| reply::unreadable(&error))
 }
 
 impl Body {
@@ -78,7 +82,10 @@ impl Body {
     }
 
     fn is_initialize(&self) -> bool {
-        let message = self.kept.clone().and_then(|bytes| Message::parse(bytes).ok());
+        let message = self
+            .kept
+            .clone()
+            .and_then(|bytes| Message::parse(bytes).ok());
         message.is_some_and(|message| message.method() == Some("initialize"))
     }
 }
@@ -115,7 +122,9 @@ impl Proxy {
     ) -> Result<(PathAndQuery, Response<Download>), Reply> {
         for _ in 0..=MAX_HOPS {
             let Some(upload) = body.upload() else {
-                tracing::warn!("the wrapped server redirects a request whose body is too large to keep");
+                tracing::warn!(
+                    "the wrapped server redirects a request whose body is too large to keep"
+                );
                 return Err(trouble(body, StatusCode::BAD_GATEWAY, REDIRECTED));
             };
             let outgoing = Outgoing {
@@ -127,7 +136,8 @@ impl Proxy {
             };
             let response = self.server.send(outgoing).await;
             let response = response.map_err(|error| unanswered(body, &error))?;
-            if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
+            if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED
+            {
                 return Ok((target, response));
             }
             target = self.redirects.target(&target, &response).map_err(|why| {
@@ -154,7 +164,8 @@ impl Proxy {
             // Events are looked at.
             headers.remove(ACCEPT_ENCODING);
         }
-        self.identity_headers.set(&mut headers, principal, request.client);
+        self.identity_headers
+            .set(&mut headers, principal, request.client);
         headers
     }
 
@@ -178,7 +189,10 @@ fn unanswered(body: &Body, error: &Trouble) -> Reply {
             StatusCode::BAD_GATEWAY,
             "the server's answer broke off or cannot be understood",
         ),
-        Trouble::Slow(_) => (StatusCode::GATEWAY_TIMEOUT, "the server did not answer in time"),
+        Trouble::Slow(_) => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "the server did not answer in time",
+        ),
         Trouble::TooLarge { limit } => {
             return reply::unreadable(&BodyError::TooLarge { limit: *limit });
         }

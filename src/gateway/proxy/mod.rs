@@ -28,6 +28,7 @@ use crate::crypto::Keyring;
 use crate::grant::GrantId;
 use crate::http::headers::Filter;
 use crate::http::{Inbound, Reply};
+use crate::identity::IdentityProviders;
 use crate::resource::{Principal, ProtectedResource};
 use crate::upstream::http::{self, Redirects, Server};
 
@@ -147,7 +148,9 @@ impl Proxy {
         let mut target = asked.ok_or_else(|| reply::bad_request("there is no path"))?;
         if !self.prefix.is_empty() {
             let below = target.as_str().strip_prefix(self.prefix.as_str());
-            target = below.and_then(|below| below.parse().ok()).ok_or_else(not_found)?;
+            target = below
+                .and_then(|below| below.parse().ok())
+                .ok_or_else(not_found)?;
         }
         let is_message = !matches!(request.method, Method::GET | Method::HEAD);
         let address = self.endpoints.resolve(&target, is_message, principal);
@@ -165,7 +168,13 @@ impl Proxy {
 
     /// Cuts the streams that `grant` opened.
     pub(super) fn grant_revoked(&self, grant: &GrantId) {
-        self.streams.end_grant(grant);
+        self.streams.end(|principal| principal.grant == *grant);
+    }
+
+    /// Cuts the streams of people whom the rules no longer let in.
+    pub(super) fn end_unwelcome(&self, identity: &IdentityProviders) {
+        self.streams
+            .end(|principal| identity.admits(&principal.identity).is_err());
     }
 
     /// Cuts the listening streams; their clients will come back.

@@ -117,7 +117,10 @@ impl Relay {
             if self.expires.is_some_and(|expires| expires <= now) {
                 return Poll::Ready(None);
             }
-            let comment = self.silence.as_mut().map(|silence| silence.comment_due(now));
+            let comment = self
+                .silence
+                .as_mut()
+                .map(|silence| silence.comment_due(now));
             if comment.is_some_and(|due| due <= now) {
                 return Poll::Ready(Some(Bytes::from_static(sse::KEEP_ALIVE)));
             }

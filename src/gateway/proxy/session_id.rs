@@ -15,7 +15,11 @@ const LONGEST: usize = 1024;
 
 /// The id as `principal` gets it. `None` if the server's is not of visible ASCII (2025-11-25, Session
 /// Management 1), or beyond measure.
-pub(super) fn wrap(keyring: &Keyring, principal: &Principal, id: &HeaderValue) -> Option<HeaderValue> {
+pub(super) fn wrap(
+    keyring: &Keyring,
+    principal: &Principal,
+    id: &HeaderValue,
+) -> Option<HeaderValue> {
     let id = id.as_bytes();
     if id.is_empty() || id.len() > LONGEST || !id.iter().all(u8::is_ascii_graphic) {
         return None;
@@ -54,7 +58,10 @@ mod tests {
             assert_eq!(back("ann", "c1").unwrap(), *id);
             assert_eq!(back("ben", "c1"), None);
             assert_eq!(back("ann", "c2"), None);
-            assert_eq!(unwrap(&Keyring::ephemeral(), &principal("ann", "c1"), &given), None);
+            assert_eq!(
+                unwrap(&Keyring::ephemeral(), &principal("ann", "c1"), &given),
+                None
+            );
         }
     }
 
@@ -63,7 +70,15 @@ mod tests {
         let keyring = Keyring::ephemeral();
         let given = wrapped(&keyring, "abc").unwrap();
         let mac = given.strip_prefix("abc.").unwrap();
-        for id in ["", ".", "abc", "abc.", &format!("abd.{mac}"), &format!("abc.{mac}A"), mac] {
+        for id in [
+            "",
+            ".",
+            "abc",
+            "abc.",
+            &format!("abd.{mac}"),
+            &format!("abc.{mac}A"),
+            mac,
+        ] {
             assert_eq!(unwrap(&keyring, &principal("ann", "c1"), id), None, "{id}");
         }
     }

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use crate::gateway::awaited::Awaited;
-use crate::grant::GrantId;
 use crate::resource::Principal;
 
 /// Opening and closing a stream locks one of these.
@@ -52,15 +51,16 @@ impl Streams {
         }
     }
 
-    pub(super) fn end_grant(&self, grant: &GrantId) {
-        self.end(|entry| entry.principal.grant == *grant);
+    /// Ends those of the principals that are meant.
+    pub(super) fn end(&self, concerned: impl Fn(&Principal) -> bool) {
+        self.end_entries(|entry| concerned(&entry.principal));
     }
 
     pub(super) fn end_listening(&self) {
-        self.end(|entry| entry.listening);
+        self.end_entries(|entry| entry.listening);
     }
 
-    fn end(&self, concerned: impl Fn(&Entry) -> bool) {
+    fn end_entries(&self, concerned: impl Fn(&Entry) -> bool) {
         for number in 0..SHARDS as u64 {
             let Some(shard) = self.shard(number) else {
                 continue;
@@ -81,7 +81,13 @@ impl Streams {
 impl Open {
     /// Ready once the stream is to end; until then the task is woken for it.
     pub(super) fn poll_ended(&self, context: &Context<'_>) -> Poll<()> {
-        let poll = |ended: &mut bool| if *ended { Poll::Ready(()) } else { Poll::Pending };
+        let poll = |ended: &mut bool| {
+            if *ended {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        };
         self.ended.poll(context, poll)
     }
 }
@@ -102,7 +108,8 @@ mod tests {
     use crate::gateway::proxy::tests::principal;
 
     fn has_ended(open: &Open) -> bool {
-        open.poll_ended(&Context::from_waker(Waker::noop())).is_ready()
+        open.poll_ended(&Context::from_waker(Waker::noop()))
+            .is_ready()
     }
 
     #[test]
@@ -111,7 +118,7 @@ mod tests {
         let (ann, ben) = (principal("ann", "c1"), principal("ben", "c1"));
         let hers: Vec<Open> = (0..40).map(|n| streams.open(&ann, n % 2 == 0)).collect();
         let his = streams.open(&ben, true);
-        streams.end_grant(&ann.grant);
+        streams.end(|principal| principal.grant == ann.grant);
         assert!(hers.iter().all(has_ended));
         assert!(!has_ended(&his));
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls_pki_types::ServerName;
 use rustix::net::sockopt;
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
@@ -78,7 +78,11 @@ impl Dialer {
     pub(super) async fn open(&self) -> Result<Opened, Trouble> {
         tokio::time::timeout(PATIENCE, self.connect())
             .await
-            .unwrap_or_else(|_| Err(Trouble::Unreachable(format!("no connection in {PATIENCE:?}"))))
+            .unwrap_or_else(|_| {
+                Err(Trouble::Unreachable(format!(
+                    "no connection in {PATIENCE:?}"
+                )))
+            })
     }
 
     async fn connect(&self) -> Result<Opened, Trouble> {
@@ -104,7 +108,8 @@ impl Dialer {
     async fn connector(&self) -> Result<TlsConnector, Trouble> {
         let dialer = self.clone();
         let made = tokio::task::spawn_blocking(move || dialer.make_connector());
-        made.await.unwrap_or_else(|error| Err(Trouble::Unreachable(error.to_string())))
+        made.await
+            .unwrap_or_else(|error| Err(Trouble::Unreachable(error.to_string())))
     }
 
     fn make_connector(&self) -> Result<TlsConnector, Trouble> {

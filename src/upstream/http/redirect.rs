@@ -121,7 +121,9 @@ mod tests {
     }
 
     fn target(redirects: &Redirects, status: u16, location: &str) -> Result<String, NotFollowed> {
-        let response = Response::builder().status(status).header("location", location);
+        let response = Response::builder()
+            .status(status)
+            .header("location", location);
         let from = PathAndQuery::from_static("/mcp?a=b");
         let target = redirects.target(&from, &response.body(()).unwrap());
         target.map(|target| target.to_string())
@@ -139,7 +141,10 @@ mod tests {
             ("http://127.0.0.1:3001/mcp", Err(NotFollowed::OtherOrigin)),
             ("https://127.0.0.1:3000/mcp", Err(NotFollowed::OtherOrigin)),
             ("//evil.test/mcp", Err(NotFollowed::OtherOrigin)),
-            ("http://127.0.0.1:3000@evil.test/", Err(NotFollowed::OtherOrigin)),
+            (
+                "http://127.0.0.1:3000@evil.test/",
+                Err(NotFollowed::OtherOrigin),
+            ),
             ("http://a:b@127.0.0.1:3000/", Err(NotFollowed::OtherOrigin)),
             ("http://169.254.169.254/", Err(NotFollowed::OtherOrigin)),
             ("file:///etc/passwd", Err(NotFollowed::OtherOrigin)),

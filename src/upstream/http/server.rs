@@ -13,12 +13,12 @@ use hyper::http::uri::{Authority, PathAndQuery, Scheme};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use tokio::time::timeout;
 
+use super::Settings;
 use super::dial::{Dialer, Opened};
 use super::download::{Carrier, Download, Lease};
 use super::pool::{self, IDLE, Multiplexed, Pool, Single};
 use super::trouble::{Trouble, chain};
 use super::upload::{Progress, Upload};
-use super::Settings;
 
 /// How long a body may come to a standstill on its way.
 const STANDSTILL: Duration = Duration::from_secs(30);
@@ -80,7 +80,8 @@ impl Server {
             let outcome = if let Some(single) = pool.take() {
                 exchange(single, &pool, request, patience).await
             } else if let Some(multiplexed) = pool.multiplexed() {
-                self.exchange_multiplexed(multiplexed, request, patience).await
+                self.exchange_multiplexed(multiplexed, request, patience)
+                    .await
             } else {
                 // Boxed: it is large, and rare.
                 return Box::pin(self.send_anew(&pool, request, patience)).await;
@@ -106,7 +107,8 @@ impl Server {
             Opened::Http1(single) => exchange(single, pool, request, patience).await,
             Opened::Http2(multiplexed) => {
                 pool.add(multiplexed.clone());
-                self.exchange_multiplexed(multiplexed, request, patience).await
+                self.exchange_multiplexed(multiplexed, request, patience)
+                    .await
             }
         };
         match outcome {
@@ -139,7 +141,10 @@ impl Server {
         request.headers_mut().remove(HOST);
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
         parts.scheme = Some(Scheme::HTTPS);
-        parts.authority = self.authority.as_ref().map(|(authority, _)| authority.clone());
+        parts.authority = self
+            .authority
+            .as_ref()
+            .map(|(authority, _)| authority.clone());
         if let Ok(target) = Uri::from_parts(parts) {
             *request.uri_mut() = target;
         }
@@ -242,10 +247,15 @@ async fn within<F: Future>(
 /// How long the connection may rest: less than the server says (`Keep-Alive: timeout=5`), so that it
 /// does not close just when a request is on its way.
 fn idle_time(headers: &HeaderMap) -> Duration {
-    let Some(value) = headers.get("keep-alive").and_then(|value| value.to_str().ok()) else {
+    let Some(value) = headers
+        .get("keep-alive")
+        .and_then(|value| value.to_str().ok())
+    else {
         return IDLE;
     };
-    let mut parameters = value.split(',').filter_map(|part| part.trim().split_once('='));
+    let mut parameters = value
+        .split(',')
+        .filter_map(|part| part.trim().split_once('='));
     let seconds = parameters
         .find(|(name, _)| name.eq_ignore_ascii_case("timeout"))
         .and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok());
@@ -262,7 +272,10 @@ mod tests {
     fn a_connection_rests_for_less_than_the_server_allows() {
         let idle = |value: &'static str| {
             let value = HeaderValue::from_static(value);
-            idle_time(&HeaderMap::from_iter([("keep-alive".parse().unwrap(), value)]))
+            idle_time(&HeaderMap::from_iter([(
+                "keep-alive".parse().unwrap(),
+                value,
+            )]))
         };
         assert_eq!(idle("timeout=5"), Duration::from_secs(4));
         assert_eq!(idle("max=100, Timeout=5"), Duration::from_secs(4));

@@ -55,7 +55,9 @@ enum State {
 
 impl Upload {
     pub fn whole(bytes: Bytes) -> Self {
-        Self::of(Content::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())))
+        Self::of(Content::Whole(
+            Some(bytes).filter(|bytes| !bytes.is_empty()),
+        ))
     }
 
     /// A body that is passed on as it comes, and breaks off past `limit` bytes.

@@ -24,6 +24,8 @@ pub(crate) struct Guard {
 #[derive(Clone)]
 pub(crate) struct Plan {
     prefix: String,
+    /// Of the guarded endpoint.
+    mcp_path: String,
     arguments: Vec<String>,
     server: Vec<String>,
     variables: Vec<(String, String)>,
@@ -38,6 +40,7 @@ impl Guard {
     pub(crate) fn plan() -> Plan {
         Plan {
             prefix: String::new(),
+            mcp_path: "/mcp".into(),
             arguments: Vec::new(),
             server: vec![example("echo_server").display().to_string()],
             variables: vec![("MCP_GUARD_PASSWORD".into(), PASSWORD.into())],
@@ -57,7 +60,12 @@ impl Guard {
     }
 
     pub(crate) fn resource(&self) -> String {
-        format!("{}/mcp", self.url())
+        format!("{}{}", self.url(), self.at(&self.plan.mcp_path))
+    }
+
+    /// A path below the external URL.
+    pub(crate) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.plan.prefix)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -147,6 +155,16 @@ impl Plan {
         self
     }
 
+    /// Stands in front of a URL instead.
+    pub(crate) fn in_front_of(mut self, url: &str) -> Self {
+        let (_, path) = url.split_once("://").unwrap();
+        let path = path.find('/').map_or("/mcp", |at| &path[at..]);
+        path.clone_into(&mut self.mcp_path);
+        self.server.clear();
+        self.arguments.push(url.to_owned());
+        self
+    }
+
     /// Adds arguments to the wrapped command.
     pub(crate) fn server_with(mut self, arguments: &[&str]) -> Self {
         self.server
@@ -174,7 +192,7 @@ impl Plan {
             .arg("--data-path")
             .arg(data.path().join("state"))
             .args(&self.arguments)
-            .arg("--")
+            .args((!self.server.is_empty()).then_some("--"))
             .args(&self.server)
             .env_clear()
             .envs(

@@ -6,6 +6,7 @@ mod guard;
 mod http;
 mod markdown;
 mod processes;
+mod recording_upstream;
 mod sources;
 mod users;
 
@@ -15,5 +16,6 @@ pub(crate) use guard::{Guard, PASSWORD, eventually};
 pub(crate) use http::{Answer, Connection};
 pub(crate) use markdown::{Document, documents};
 pub(crate) use processes::{alive, count_children};
+pub(crate) use recording_upstream::{RecordingUpstream, Seen, Step, json_answer};
 pub(crate) use sources::rust_files;
-pub(crate) use users::two_users;
+pub(crate) use users::{two_users, two_users_of};
