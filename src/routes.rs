@@ -368,8 +368,8 @@ mod tests {
             ("/.well-known/jwks.json", Route::Jwks),
             ("/token", Route::Oauth(Endpoint::Token)),
         ];
-        for (path, route) in cases {
-            assert_eq!(route("", path), Some(route), "{path}");
+        for (path, expected) in cases {
+            assert_eq!(route("", path), Some(expected), "{path}");
         }
     }
 

@@ -51,7 +51,7 @@ enum Server {
     /// A command.
     Bridge(Bridge),
     /// A URL.
-    Proxy(Proxy),
+    Proxy(Box<Proxy>),
 }
 
 impl Gateway {
@@ -75,9 +75,8 @@ impl Gateway {
                 let identity = IdentityHeaders::new(&url, external, assertions);
                 let gate = Arc::clone(&resource);
                 let prefix = external.prefix().to_owned();
-                Server::Proxy(Proxy::new(
-                    settings, &url, prefix, gate, keyring, clock, identity,
-                ))
+                let proxy = Proxy::new(settings, &url, prefix, gate, keyring, clock, identity);
+                Server::Proxy(Box::new(proxy))
             }
         };
         Arc::new(Self { resource, server })

@@ -21,6 +21,7 @@ mod documents;
 mod gate;
 mod house;
 mod proxy;
+mod proxy_tls;
 mod reload;
 mod sessions;
 mod sign_in;

@@ -44,7 +44,7 @@ impl Proxy {
         let body = if download.is_end_stream() {
             Body::empty()
         } else if download.size_hint().exact().is_some() {
-            Body::stream(download.map_err(broke_off))
+            Body::stream(download.map_err(|error| broke_off(&error)))
         } else {
             self.stream(&parts, asked, download).await?
         };
@@ -155,7 +155,7 @@ fn bad_gateway(asked: &Asked<'_>, why: &str) -> Reply {
     reply::upstream_trouble(asked.message.clone(), StatusCode::BAD_GATEWAY, why)
 }
 
-fn broke_off(error: hyper::Error) -> Cut {
+fn broke_off(error: &hyper::Error) -> Cut {
     tracing::warn!(%error, "the wrapped server broke off an answer");
     Cut
 }

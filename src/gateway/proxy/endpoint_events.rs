@@ -11,8 +11,10 @@ pub(super) struct EndpointEvents {
     held: BytesMut,
     found: bool,
     /// What stands in place of an address; `None` refuses it.
-    rewrite: Box<dyn Fn(&str) -> Option<String>>,
+    rewrite: Rewrite,
 }
+
+type Rewrite = Box<dyn Fn(&str) -> Option<String>>;
 
 /// The server announced an address that it may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -199,7 +199,7 @@ mod tests {
             identity: Arc::new(Identity::local(name)),
             client: ClientId(client.into()),
             grant: GrantId(format!("{name} {client}")),
-            scopes: Scopes::default(),
+            scopes: Scopes("mcp".into()),
             resource: ResourceUri("https://mcp.example.com/mcp".into()),
             expires_at: Timestamp(u64::MAX),
         })

@@ -8,6 +8,7 @@ mod markdown;
 mod processes;
 mod recording_upstream;
 mod sources;
+mod tls_upstream;
 mod users;
 
 pub(crate) use browser::{Browser, Form};
@@ -18,4 +19,5 @@ pub(crate) use markdown::{Document, documents};
 pub(crate) use processes::{alive, count_children};
 pub(crate) use recording_upstream::{RecordingUpstream, Seen, Step, json_answer};
 pub(crate) use sources::rust_files;
+pub(crate) use tls_upstream::TlsUpstream;
 pub(crate) use users::{two_users, two_users_of};

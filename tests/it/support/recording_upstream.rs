@@ -117,6 +117,11 @@ impl RecordingUpstream {
         self.go_on.send(()).unwrap();
     }
 
+    /// How many connections the guard has closed.
+    pub(crate) fn closed(&self) -> usize {
+        self.shared.closed.lock().unwrap().len()
+    }
+
     /// Whether the guard closes that connection, soon.
     pub(crate) fn sees_close_of(&self, connection: usize) -> bool {
         eventually(Duration::from_secs(10), || {
