@@ -129,7 +129,7 @@ impl Guard {
     pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         let (store, keyring) = open_state(&config.store, &clock)?;
         let signing = signing_keys(&config.upstream, &store, &keyring, &clock).await?;
-        let parts = Parts::new(config, &store, &keyring, &clock, signing);
+        let parts = Parts::new(config, &store, keyring, clock, signing);
         let health = Health::default();
         let drain = Drain::new();
         let routes = Arc::new(parts.routes(config, &health));
@@ -163,7 +163,7 @@ impl Guard {
             }
         }
         // There will be none any more; that is no reason to stop.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Takes over who may sign in. It counts from the next request on, and what people have open
@@ -203,8 +203,8 @@ impl Parts {
     fn new(
         config: &Config,
         store: &Store,
-        keyring: &Keyring,
-        clock: &Clock,
+        keyring: Keyring,
+        clock: Clock,
         signing: Option<Arc<SigningKeys>>,
     ) -> Self {
         let origins = Origins::new(config.external_url.clone(), config.allowed_origins.clone());
@@ -241,8 +241,8 @@ impl Parts {
             gateway_settings(config),
             config.upstream.clone(),
             Arc::clone(&resource),
-            keyring.clone(),
-            clock.clone(),
+            keyring,
+            clock,
             &config.external_url,
             signing.clone(),
         );
@@ -407,5 +407,56 @@ async fn warn_of_anybody(open: watch::Receiver<Vec<String>>) {
                 "anybody with an account there may come in (--allow-any-user)"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// What was logged on this thread.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(text)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn warnings(&self) -> usize {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            text.matches("providers=\"GitHub, Google\"").count()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a158_that_anybody_may_come_in_is_said_every_hour_until_it_is_over() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let open = ["GitHub", "Google"].map(str::to_owned).to_vec();
+        let (rules, chore) = watch::channel(open);
+        let chore = tokio::spawn(warn_of_anybody(chore));
+        tokio::time::sleep(WARN_OF_ANYBODY / 2).await;
+        assert_eq!(log.warnings(), 0);
+        tokio::time::sleep(2 * WARN_OF_ANYBODY).await;
+        assert_eq!(log.warnings(), 2);
+        rules.send_replace(Vec::new());
+        tokio::time::sleep(2 * WARN_OF_ANYBODY).await;
+        assert_eq!(log.warnings(), 2);
+        chore.abort();
     }
 }

@@ -25,7 +25,7 @@ impl Household {
         let users = folder.path().join("users");
         let config = folder.path().join("guard.toml");
         write_users(&users, &["anna", "ben"]);
-        fs::write(&config, format!("users-file = {users:?}")).unwrap();
+        fs::write(&config, format!("users-file = '{}'", users.display())).unwrap();
         let guard = Guard::without_password()
             .with(&["--config", config.to_str().unwrap()])
             .start();
@@ -38,8 +38,7 @@ impl Household {
     }
 
     fn sign_in(&self, name: &str) -> Tokens {
-        self.oauth
-            .sign_in_as(&self.guard, name, &password_of(name))
+        self.oauth.sign_in_as(&self.guard, name, &password_of(name))
     }
 
     fn users(&self, names: &[&str]) {
