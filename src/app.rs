@@ -208,19 +208,9 @@ impl Parts {
         signing: Option<Arc<SigningKeys>>,
     ) -> Self {
         let origins = Origins::new(config.external_url.clone(), config.allowed_origins.clone());
-        let grants = Grants::new(
-            store.clone(),
-            keyring.clone(),
-            clock.clone(),
-            config.lifetimes,
-        );
-        let identity = IdentityProviders::new(
-            config.identity.clone(),
-            config.external_url.clone(),
-            HttpClient::new(config.extra_roots.clone()),
-            store.clone(),
-            clock.clone(),
-        );
+        let (kept, sealing) = (store.clone(), keyring.clone());
+        let grants = Grants::new(kept, sealing, clock.clone(), config.lifetimes);
+        let identity = identity_providers(config, store, &clock);
         let resource = ProtectedResource::new(
             &config.external_url,
             &config.mcp_path,
@@ -289,7 +279,9 @@ impl Parts {
             rules.clone(),
         ));
         chores.spawn(warn_of_anybody(rules.clone()));
-        chores.spawn(refresh_signing_keys(self.signing.clone()));
+        if let Some(keys) = &self.signing {
+            chores.spawn(refresh_signing_keys(Arc::clone(keys)));
+        }
         chores
     }
 }
@@ -305,6 +297,16 @@ fn open_state(settings: &StoreSettings, clock: &Clock) -> Result<(Store, Keyring
             )
         }
     })
+}
+
+fn identity_providers(config: &Config, store: &Store, clock: &Clock) -> Arc<IdentityProviders> {
+    IdentityProviders::new(
+        config.identity.clone(),
+        config.external_url.clone(),
+        HttpClient::new(config.extra_roots.clone()),
+        store.clone(),
+        clock.clone(),
+    )
 }
 
 /// Only where something is signed (`--identity-jwt`).
@@ -359,8 +361,8 @@ async fn sweep_store(authorization_server: Arc<AuthorizationServer>, store: Stor
     }
 }
 
-async fn refresh_signing_keys(keys: Option<Arc<SigningKeys>>) {
-    while let Some(keys) = &keys {
+async fn refresh_signing_keys(keys: Arc<SigningKeys>) {
+    loop {
         tokio::time::sleep(SWEEP_STORE).await;
         if let Err(error) = keys.refresh().await {
             tracing::warn!(%error, "the keys for signed assertions could not be looked at");

@@ -117,7 +117,10 @@ impl Filter {
                 forwarded.append(name, value.clone());
             }
         }
-        remove_named_by_connection(&mut forwarded, headers);
+        // What the guard sets is set afterwards, so nobody can have it removed.
+        for name in named_by_connection(headers) {
+            forwarded.remove(name);
+        }
         forwarded
     }
 
@@ -156,16 +159,11 @@ fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
     })
 }
 
-/// RFC 9110 §7.6.1: fields that `Connection` names are for this connection alone. What the guard sets
-/// is set afterwards, so nobody can have it removed.
-fn remove_named_by_connection(from: &mut HeaderMap, headers: &HeaderMap) {
-    for value in headers.get_all(CONNECTION) {
-        for name in value.as_bytes().split(|&byte| byte == b',') {
-            if let Ok(name) = HeaderName::from_bytes(name.trim_ascii()) {
-                from.remove(name);
-            }
-        }
-    }
+/// RFC 9110 §7.6.1: fields that `Connection` names are for this connection alone.
+fn named_by_connection(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let values = headers.get_all(CONNECTION).into_iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
 /// What an answer may not carry: it would hold for the whole origin, or be obeyed by a proxy in
@@ -213,25 +211,26 @@ const NOT_FROM_SERVERS_PREFIXES: &[&str] =
 /// What of an answer's header goes on to the client. Added is what keeps a body of the wrapped
 /// server's from being a page of the guard's origin, and from being kept by a cache that
 /// would give it to others; and, for a stream of events, what keeps it flowing through an nginx.
-pub fn forwardable_response(headers: HeaderMap) -> HeaderMap {
-    let mut forwarded = HeaderMap::with_capacity(headers.keys_len() + 4);
-    for (name, value) in &headers {
-        if !stays_behind(name.as_str()) {
-            forwarded.append(name, value.clone());
-        }
+pub fn forwardable_response(mut headers: HeaderMap) -> HeaderMap {
+    let of_the_server = headers.keys().filter(|name| stays_behind(name.as_str()));
+    let behind: Vec<HeaderName> = of_the_server
+        .cloned()
+        .chain(named_by_connection(&headers))
+        .collect();
+    for name in behind {
+        headers.remove(name);
     }
-    remove_named_by_connection(&mut forwarded, &headers);
-    if is_event_stream(&forwarded) {
-        forwarded.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    if is_event_stream(&headers) {
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     }
     for (name, value) in [
         (CACHE_CONTROL, "private, no-cache, no-transform"),
         (CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
-        forwarded.insert(name, HeaderValue::from_static(value));
+        headers.insert(name, HeaderValue::from_static(value));
     }
-    forwarded
+    headers
 }
 
 fn stays_behind(name: &str) -> bool {

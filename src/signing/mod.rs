@@ -159,14 +159,15 @@ impl Vault {
         let Some(found) = self.store.get(KEY).await? else {
             return Ok((None, None));
         };
-        let record: Record = serde_json::from_slice(&found.value).map_err(damaged)?;
+        let record: Record =
+            serde_json::from_slice(&found.value).map_err(|error| damaged(&error))?;
         Ok((Some(record.keys), Some(found.version)))
     }
 
     /// Whether nobody else wrote meanwhile.
     async fn write(&self, ring: &Ring, expected: Option<Version>) -> Result<bool, StoreError> {
         let keys = ring.entries().cloned().collect();
-        let value = serde_json::to_vec(&Record { keys }).map_err(damaged)?;
+        let value = serde_json::to_vec(&Record { keys }).map_err(|error| damaged(&error))?;
         let written = match expected {
             Some(version) => self.store.swap(KEY, version, value, None).await?,
             None => self.store.create(KEY, value, None).await?,
@@ -190,7 +191,7 @@ fn part(content: &impl Serialize) -> Result<String, serde_json::Error> {
     Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(content)?))
 }
 
-fn damaged(error: serde_json::Error) -> StoreError {
+fn damaged(error: &serde_json::Error) -> StoreError {
     StoreError::Damaged {
         key: KEY.to_owned(),
         what: error.to_string(),

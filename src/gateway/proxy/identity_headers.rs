@@ -38,7 +38,7 @@ pub(in crate::gateway) struct IdentityHeaders {
     public: Vec<(HeaderName, HeaderValue)>,
     /// The operator's, and the credential.
     own: Vec<(HeaderName, HeaderValue)>,
-    assertions: Option<Assertions>,
+    assertions: Option<Box<Assertions>>,
 }
 
 impl IdentityHeaders {
@@ -62,7 +62,7 @@ impl IdentityHeaders {
             mapping: settings.header_mapping.clone(),
             public: public.collect(),
             own: settings.headers.iter().cloned().chain(credential).collect(),
-            assertions,
+            assertions: assertions.map(Box::new),
         }
     }
 

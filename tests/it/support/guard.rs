@@ -26,6 +26,7 @@ pub(crate) struct Plan {
     prefix: String,
     /// Of the guarded endpoint.
     mcp_path: String,
+    external: Option<String>,
     arguments: Vec<String>,
     server: Vec<String>,
     variables: Vec<(String, String)>,
@@ -41,6 +42,7 @@ impl Guard {
         Plan {
             prefix: String::new(),
             mcp_path: "/mcp".into(),
+            external: None,
             arguments: Vec::new(),
             server: vec![example("echo_server").display().to_string()],
             variables: vec![("MCP_GUARD_PASSWORD".into(), PASSWORD.into())],
@@ -149,6 +151,12 @@ impl Plan {
         self
     }
 
+    /// Publishes another address than its own, as behind a proxy.
+    pub(crate) fn published_at(mut self, external: &str) -> Self {
+        self.external = Some(external.to_owned());
+        self
+    }
+
     /// Wraps another command.
     pub(crate) fn wrapping(mut self, server: &[&str]) -> Self {
         self.server = server.iter().map(|&part| part.to_owned()).collect();
@@ -183,12 +191,20 @@ impl Plan {
         panic!("the guard did not start");
     }
 
+    fn addresses(&self, port: u16) -> Vec<String> {
+        let here = format!("127.0.0.1:{port}");
+        match &self.external {
+            None => vec![format!("--external-url=http://{here}{}", self.prefix)],
+            Some(external) => vec![
+                format!("--external-url={external}{}", self.prefix),
+                format!("--listen={here}"),
+            ],
+        }
+    }
+
     fn start_at(self, port: u16, data: Arc<tempfile::TempDir>) -> Result<Guard, String> {
         let mut process = Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
-            .args([
-                "--external-url",
-                &format!("http://127.0.0.1:{port}{}", self.prefix),
-            ])
+            .args(self.addresses(port))
             .arg("--data-path")
             .arg(data.path().join("state"))
             .args(&self.arguments)
@@ -262,7 +278,8 @@ pub(crate) fn eventually(patience: Duration, mut condition: impl FnMut() -> bool
     true
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on at the moment.
+pub(crate) fn free_port() -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap().port()
 }

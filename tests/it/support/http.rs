@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 
 /// One connection.
@@ -44,7 +45,10 @@ impl Answer {
 
 impl Connection {
     pub(crate) fn open(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the guard listens");
+        Self::over(TcpStream::connect(("127.0.0.1", port)).expect("the guard listens"))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
@@ -52,6 +56,15 @@ impl Connection {
         Self {
             reader: BufReader::new(stream),
         }
+    }
+
+    /// As [`Self::open`], from an address of the caller's choice.
+    pub(crate) fn open_from(address: Ipv4Addr, port: u16) -> Self {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrV4::new(address, 0)).unwrap();
+        let peer = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        rustix::net::connect(&socket, &peer).expect("somebody listens");
+        Self::over(TcpStream::from(socket))
     }
 
     /// Sends raw bytes; a peer that has hung up already is no failure of the test.
