@@ -214,18 +214,11 @@ fn a_connection_that_the_server_closed_costs_no_request() {
     let guard = in_front_of(&upstream);
     let caller = Caller::new(&guard);
     let mut connection = Connection::open(guard.port);
-    for _ in 0..5 {
+    for count in 0..5 {
         caller.send_on(&mut connection, "POST", "/mcp", &[], CALL);
         assert_eq!(connection.answer().status, 200);
-        assert!(eventually_idle(&upstream));
+        assert!(upstream.sees_close_of(count));
     }
-}
-
-/// A moment for the end of a connection to arrive.
-fn eventually_idle(upstream: &RecordingUpstream) -> bool {
-    let before = upstream.seen().len();
-    std::thread::sleep(Duration::from_millis(20));
-    upstream.seen().len() == before
 }
 
 #[test]
@@ -838,7 +831,6 @@ fn a105_another_name_or_origin_reaches_nothing() {
     assert!(upstream.seen().is_empty());
 }
 
-/// Used where only the number of requests matters.
 #[test]
 fn concurrent_calls_do_not_wait_for_each_other() {
     let upstream = RecordingUpstream::start(|seen: &Seen| match seen.body.as_str() {

@@ -15,8 +15,10 @@ pub(crate) struct RecordingUpstream {
     go_on: Sender<()>,
 }
 
+type Script = dyn Fn(&Seen) -> Vec<Step> + Send + Sync;
+
 struct Shared {
-    script: Box<dyn Fn(&Seen) -> Vec<Step> + Send + Sync>,
+    script: Box<Script>,
     seen: Mutex<Vec<Seen>>,
     /// Connections that the guard has closed.
     closed: Mutex<Vec<usize>>,
@@ -148,11 +150,11 @@ impl Shared {
                 seen.body = body;
             }
             self.seen.lock().unwrap().push(seen.clone());
-            if !self.act(&seen, stream) {
-                let _ = stream.shutdown(Shutdown::Both);
-                return;
+            let stays = self.act(&seen, stream);
+            if !stays {
+                let _ = stream.shutdown(Shutdown::Write);
             }
-            if early {
+            if early || !stays {
                 let _ = reader.read_to_end(&mut Vec::new());
                 break;
             }
