@@ -32,6 +32,11 @@ pub enum Purpose {
     Session,
     /// The keys that assertions about a caller are signed with, while they lie in the store.
     SigningKey,
+    /// Binds a wrapped HTTP server's session id to the principal it was given to.
+    UpstreamSession,
+    /// Binds the address that a wrapped HTTP+SSE server takes a session's messages at to the
+    /// principal it was given to.
+    UpstreamEndpoint,
 }
 
 /// Why the keyring could not be loaded.
@@ -169,6 +174,8 @@ struct PurposeKeys {
     refresh_token: KeyPair,
     session: KeyPair,
     signing_key: KeyPair,
+    upstream_session: KeyPair,
+    upstream_endpoint: KeyPair,
 }
 
 /// One purpose's keys. Sealing and MAC are two ends too, so each has its own.
@@ -186,6 +193,8 @@ impl PurposeKeys {
             refresh_token: KeyPair::derive(&prk, "refresh token"),
             session: KeyPair::derive(&prk, "session"),
             signing_key: KeyPair::derive(&prk, "signing key"),
+            upstream_session: KeyPair::derive(&prk, "upstream session"),
+            upstream_endpoint: KeyPair::derive(&prk, "upstream endpoint"),
         }
     }
 
@@ -195,6 +204,8 @@ impl PurposeKeys {
             Purpose::RefreshToken => &self.refresh_token,
             Purpose::Session => &self.session,
             Purpose::SigningKey => &self.signing_key,
+            Purpose::UpstreamSession => &self.upstream_session,
+            Purpose::UpstreamEndpoint => &self.upstream_endpoint,
         }
     }
 }
@@ -217,11 +228,13 @@ impl KeyPair {
 mod tests {
     use super::*;
 
-    const ALL: [Purpose; 4] = [
+    const ALL: [Purpose; 6] = [
         Purpose::Authorization,
         Purpose::RefreshToken,
         Purpose::Session,
         Purpose::SigningKey,
+        Purpose::UpstreamSession,
+        Purpose::UpstreamEndpoint,
     ];
 
     #[test]

@@ -67,6 +67,12 @@ const NOT_FROM_CLIENTS: &[&str] = &[
     "x-rewrite-url",
 ];
 
+/// Whether a field speaks of one connection or frames one message. Nobody sets such a field but
+/// whoever holds the connection.
+pub fn belongs_to_connection(name: &HeaderName) -> bool {
+    CONNECTION_ONLY.contains(&name.as_str()) || name.as_str().starts_with("proxy-")
+}
+
 /// Starts of such names. The browser's `Sec-Fetch-` go with the Origin.
 const NOT_FROM_CLIENTS_PREFIXES: &[&str] = &[
     "proxy-",

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Uri};
 
-pub use body::{Body, BodyError, RequestBody};
+pub use body::{Body, BodyError, Cut, RequestBody};
 pub use canonical::{Refusal, canonicalise};
 pub use external_url::{ExternalUrl, ExternalUrlError};
 pub use origin::Origins;
@@ -53,6 +53,11 @@ impl Inbound {
             body,
             client,
         }
+    }
+
+    /// Path and query as they were checked; of an absolute target also the rest.
+    pub const fn target(&self) -> &Uri {
+        &self.target
     }
 
     /// The path, byte for byte as it was checked. Starts with `/`.

@@ -25,7 +25,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
         "resource",
         &["clock", "crypto", "grant", "http", "identity"],
     ),
-    ("upstream", &["mcp"]),
+    ("upstream", &["http", "mcp"]),
     (
         "oauth",
         &[

@@ -24,6 +24,8 @@ pub(crate) struct Guard {
 #[derive(Clone)]
 pub(crate) struct Plan {
     prefix: String,
+    /// Of the guarded endpoint.
+    mcp_path: String,
     external: Option<String>,
     arguments: Vec<String>,
     server: Vec<String>,
@@ -39,6 +41,7 @@ impl Guard {
     pub(crate) fn plan() -> Plan {
         Plan {
             prefix: String::new(),
+            mcp_path: "/mcp".into(),
             external: None,
             arguments: Vec::new(),
             server: vec![example("echo_server").display().to_string()],
@@ -58,13 +61,13 @@ impl Guard {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// A path of the guard's, below the external URL's own.
-    pub(crate) fn path(&self, below: &str) -> String {
-        format!("{}{below}", self.plan.prefix)
+    pub(crate) fn resource(&self) -> String {
+        format!("{}{}", self.url(), self.at(&self.plan.mcp_path))
     }
 
-    pub(crate) fn resource(&self) -> String {
-        format!("{}{}", self.url(), self.path("/mcp"))
+    /// A path below the external URL.
+    pub(crate) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.plan.prefix)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -160,6 +163,16 @@ impl Plan {
         self
     }
 
+    /// Stands in front of a URL instead.
+    pub(crate) fn in_front_of(mut self, url: &str) -> Self {
+        let (_, path) = url.split_once("://").unwrap();
+        let path = path.find('/').map_or("/mcp", |at| &path[at..]);
+        path.clone_into(&mut self.mcp_path);
+        self.server.clear();
+        self.arguments.push(url.to_owned());
+        self
+    }
+
     /// Adds arguments to the wrapped command.
     pub(crate) fn server_with(mut self, arguments: &[&str]) -> Self {
         self.server
@@ -195,7 +208,7 @@ impl Plan {
             .arg("--data-path")
             .arg(data.path().join("state"))
             .args(&self.arguments)
-            .arg("--")
+            .args((!self.server.is_empty()).then_some("--"))
             .args(&self.server)
             .env_clear()
             .envs(

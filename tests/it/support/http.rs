@@ -112,6 +112,18 @@ impl Connection {
         self.send(head.as_bytes());
     }
 
+    /// Whether the guard closes the connection, and sends nothing more before it does.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        matches!(self.reader.read(&mut [0]), Ok(0) | Err(_))
+    }
+
+    /// All that follows until the guard closes the connection.
+    pub(crate) fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        let _ = self.reader.read_to_end(&mut rest);
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
     /// The next answer with its whole body.
     pub(crate) fn answer(&mut self) -> Answer {
         let mut answer = self.head();
