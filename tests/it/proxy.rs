@@ -789,6 +789,20 @@ fn a103_streams_end_with_their_grant() {
 }
 
 #[test]
+fn a103_a_listening_stream_ends_with_its_token() {
+    let upstream = answering(&[events("data: 1\n\n")]);
+    let plan = Guard::plan().in_front_of(&upstream.url("/mcp"));
+    let guard = plan.with(&["--access-token-ttl", "3s"]).start();
+    let mut stream = Caller::new(&guard).listen("/mcp");
+    assert_eq!(stream.head().status, 200);
+    assert_eq!(stream.chunk().as_deref(), Some("data: 1\n\n"));
+    let begin = Instant::now();
+    assert_eq!(stream.chunk(), None);
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(upstream.sees_close_of(0));
+}
+
+#[test]
 fn a120_a_user_has_so_many_streams_and_no_more() {
     let upstream = answering(&[events("data: 1\n\n")]);
     let plan = Guard::plan().in_front_of(&upstream.url("/mcp"));

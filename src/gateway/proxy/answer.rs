@@ -124,9 +124,10 @@ impl Proxy {
         let endpoints = Arc::clone(&self.endpoints);
         let principal = Arc::clone(asked.principal);
         let prefix = self.prefix.clone();
-        let from = asked.target.clone();
+        // A copy: the original would hold on to the buffer that the request came in.
+        let from = asked.target.as_str().to_owned();
         EndpointEvents::new(move |address| {
-            let address = redirects.resolve(from.as_str(), address).ok()?;
+            let address = redirects.resolve(&from, address).ok()?;
             Some(endpoints.announce(&address, &prefix, &principal))
         })
     }
