@@ -2,19 +2,22 @@
 //! place that knows every part.
 //!
 //! Start: store → keyring → parts → sockets → workers. The listeners are up before any child is.
+//! Reload (SIGHUP): all is read and judged anew, and who may sign in is taken over; a configuration
+//! that is refused changes nothing.
 //! Stop: not ready → no new connections → listening streams end → what is in flight finishes, or the
 //! grace runs out → children → store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::Health;
 use crate::clock::Clock;
-use crate::config::{Config, StoreSettings};
+use crate::config::{Config, ConfigError, Reread, StoreSettings};
 use crate::crypto::{Keyring, KeyringError};
 use crate::gateway::{self, Gateway};
 use crate::grant::{GrantId, Grants};
@@ -24,13 +27,21 @@ use crate::identity::IdentityProviders;
 use crate::listener::{self, BindError, Drain, Workers};
 use crate::oauth::AuthorizationServer;
 use crate::resource::ProtectedResource;
-use crate::routes::{MCP_PATH, MESSAGES_PATH, Routes};
+use crate::routes::{MESSAGES_PATH, Routes};
+use crate::signing::{SigningError, SigningKeys};
 use crate::store::{OpenError, Store};
+use crate::upstream::Upstream;
 
 /// Overdue requests and idle sessions are looked for this often.
 const SWEEP_SESSIONS: Duration = Duration::from_secs(1);
 /// Expired records and unused clients, this often.
 const SWEEP_STORE: Duration = Duration::from_mins(5);
+
+/// That anybody may come in is said this often.
+const WARN_OF_ANYBODY: Duration = Duration::from_hours(1);
+/// What was decided by the old rules is out of use by then: [`ProtectedResource`] remembers it for
+/// five seconds.
+const RULES_SETTLE: Duration = Duration::from_secs(6);
 
 /// Why the guard did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +50,8 @@ pub enum Error {
     Store(#[from] OpenError),
     #[error(transparent)]
     Keyring(#[from] KeyringError),
+    #[error("the keys for signed assertions are not at hand")]
+    Signing(#[from] SigningError),
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error("the runtime could not be started")]
@@ -47,28 +60,48 @@ pub enum Error {
 
 /// A running guard.
 pub struct Guard {
-    gateway: Arc<Gateway>,
+    parts: Parts,
     store: Store,
     health: Health,
     drain: Drain,
     workers: Workers,
     shutdown_grace: Duration,
+    /// Who may sign in with which provider without being on a list; changes with every reload.
+    open_to_anybody: watch::Sender<Vec<String>>,
     chores: JoinSet<()>,
 }
 
-/// Runs a guard until SIGTERM or SIGINT. `ready` is called once it listens. A second signal does
-/// not wait for anything any more.
-pub fn run(config: &Config, ready: impl FnOnce(&Config)) -> Result<(), Error> {
+/// What knows and decides, as far as more than one of the others needs it.
+struct Parts {
+    grants: Grants,
+    origins: Origins,
+    identity: Arc<IdentityProviders>,
+    resource: Arc<ProtectedResource>,
+    authorization_server: Arc<AuthorizationServer>,
+    gateway: Arc<Gateway>,
+    signing: Option<Arc<SigningKeys>>,
+}
+
+/// Runs a guard until SIGTERM or SIGINT. `ready` is called once it listens, `reread` at every
+/// SIGHUP. A second signal to stop does not wait for anything any more.
+pub fn run(
+    config: &Config,
+    reread: impl Fn() -> Result<Reread, ConfigError>,
+    ready: impl FnOnce(&Config),
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
-        let guard = Guard::start(config, Clock::system())?;
+        let listen_for = |kind| signal(kind).map_err(Error::Runtime);
+        let mut terminate = listen_for(SignalKind::terminate())?;
+        let mut interrupt = listen_for(SignalKind::interrupt())?;
+        let hangup = listen_for(SignalKind::hangup())?;
+        let guard = Guard::start(config, Clock::system()).await?;
         ready(config);
         tokio::select! {
+            () = guard.reload_at(hangup, reread) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
@@ -93,25 +126,94 @@ pub fn check(config: &Config) -> Result<(), Error> {
 
 impl Guard {
     /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
-    pub fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
+    pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         let (store, keyring) = open_state(&config.store, &clock)?;
+        let signing = signing_keys(&config.upstream, &store, &keyring, &clock).await?;
+        let parts = Parts::new(config, &store, keyring, clock, signing);
+        let health = Health::default();
+        let drain = Drain::new();
+        let routes = Arc::new(parts.routes(config, &health));
+        let workers = listener::bind(&listener_settings(config))?
+            .serve(&routes, &drain)
+            .map_err(Error::Runtime)?;
+        let (open_to_anybody, rules) = watch::channel(config.open_to_anybody.clone());
+        Ok(Self {
+            chores: parts.chores(&store, &rules),
+            parts,
+            store,
+            health,
+            drain,
+            workers,
+            shutdown_grace: config.shutdown_grace,
+            open_to_anybody,
+        })
+    }
+
+    /// Reloads at every such signal, for ever.
+    async fn reload_at(
+        &self,
+        mut signal: Signal,
+        reread: impl Fn() -> Result<Reread, ConfigError>,
+    ) {
+        while signal.recv().await.is_some() {
+            match reread() {
+                Ok(reread) => self.reload(reread),
+                Err(error) => tracing::error!(event = "reload_refused", %error,
+                    hint = error.hint_text(), "the configuration is refused; the old one stays"),
+            }
+        }
+        // There will be none any more; that is no reason to stop.
+        std::future::pending::<()>().await;
+    }
+
+    /// Takes over who may sign in. It counts from the next request on, and what people have open
+    /// who are no longer let in ends.
+    pub fn reload(&self, reread: Reread) {
+        let Reread {
+            config,
+            needs_restart,
+        } = reread;
+        self.parts.identity.reload(config.identity);
+        self.parts.resource.forget();
+        self.parts.gateway.end_unwelcome(&self.parts.identity);
+        self.open_to_anybody.send_replace(config.open_to_anybody);
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        if !needs_restart.is_empty() {
+            tracing::warn!("needs a restart: {}", needs_restart.join(", "));
+        }
+        tracing::info!(event = "reloaded", "who may sign in was read anew");
+    }
+
+    /// Stops in order; takes at most the grace, and what the children take to go.
+    pub async fn stop(mut self) {
+        self.health.stop();
+        self.drain.begin();
+        self.parts.gateway.end_listening();
+        self.drain.wait(self.shutdown_grace).await;
+        self.parts.gateway.stop().await;
+        self.chores.shutdown().await;
+        self.workers.join();
+        self.store.close().await;
+    }
+}
+
+impl Parts {
+    fn new(
+        config: &Config,
+        store: &Store,
+        keyring: Keyring,
+        clock: Clock,
+        signing: Option<Arc<SigningKeys>>,
+    ) -> Self {
         let origins = Origins::new(config.external_url.clone(), config.allowed_origins.clone());
-        let grants = Grants::new(
-            store.clone(),
-            keyring.clone(),
-            clock.clone(),
-            config.lifetimes,
-        );
-        let identity = IdentityProviders::new(
-            config.identity.clone(),
-            config.external_url.clone(),
-            HttpClient::new(config.extra_roots.clone()),
-            store.clone(),
-            clock.clone(),
-        );
+        let (kept, sealing) = (store.clone(), keyring.clone());
+        let grants = Grants::new(kept, sealing, clock.clone(), config.lifetimes);
+        let identity = identity_providers(config, store, &clock);
         let resource = ProtectedResource::new(
             &config.external_url,
-            MCP_PATH,
+            &config.mcp_path,
             grants.clone(),
             Arc::clone(&identity),
             clock.clone(),
@@ -122,7 +224,7 @@ impl Guard {
             keyring.clone(),
             grants.clone(),
             clock.clone(),
-            identity,
+            Arc::clone(&identity),
             origins.clone(),
         );
         let gateway = Gateway::new(
@@ -131,45 +233,56 @@ impl Guard {
             Arc::clone(&resource),
             keyring,
             clock,
+            &config.external_url,
+            signing.clone(),
         );
-        let health = Health::default();
-        let routes = Arc::new(Routes {
-            external_url: config.external_url.clone(),
-            server_name: config.oauth.server_name.clone(),
+        Self {
+            grants,
             origins,
-            trusted_proxies: config.trusted_proxies.clone(),
-            authorization_server: Arc::clone(&authorization_server),
+            identity,
             resource,
-            gateway: Arc::clone(&gateway),
-            health: health.clone(),
-        });
-        let drain = Drain::new();
-        let workers = listener::bind(&listener_settings(config))?
-            .serve(&routes, &drain)
-            .map_err(Error::Runtime)?;
-        let chores = chores(&gateway, &authorization_server, &store, &grants);
-        let shutdown_grace = config.shutdown_grace;
-        Ok(Self {
+            authorization_server,
             gateway,
-            store,
-            health,
-            drain,
-            workers,
-            shutdown_grace,
-            chores,
-        })
+            signing,
+        }
     }
 
-    /// Stops in order; takes at most the grace, and what the children take to go.
-    pub async fn stop(mut self) {
-        self.health.stop();
-        self.drain.begin();
-        self.gateway.end_listening();
-        self.drain.wait(self.shutdown_grace).await;
-        self.gateway.stop().await;
-        self.chores.shutdown().await;
-        self.workers.join();
-        self.store.close().await;
+    fn routes(&self, config: &Config, health: &Health) -> Routes {
+        Routes {
+            external_url: config.external_url.clone(),
+            mcp_path: config.mcp_path.clone(),
+            mirrors: matches!(config.upstream, Upstream::Url(_)),
+            server_name: config.oauth.server_name.clone(),
+            origins: self.origins.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            authorization_server: Arc::clone(&self.authorization_server),
+            resource: Arc::clone(&self.resource),
+            gateway: Arc::clone(&self.gateway),
+            signing: self.signing.clone(),
+            health: health.clone(),
+        }
+    }
+
+    /// What is to be done again and again. `rules` changes whenever they do.
+    fn chores(&self, store: &Store, rules: &watch::Receiver<Vec<String>>) -> JoinSet<()> {
+        let gateway = || Arc::clone(&self.gateway);
+        let mut chores = JoinSet::new();
+        chores.spawn(sweep_sessions(gateway()));
+        chores.spawn(sweep_store(
+            Arc::clone(&self.authorization_server),
+            store.clone(),
+        ));
+        chores.spawn(end_revoked_streams(gateway(), self.grants.revocations()));
+        chores.spawn(end_latecomers(
+            gateway(),
+            Arc::clone(&self.identity),
+            rules.clone(),
+        ));
+        chores.spawn(warn_of_anybody(rules.clone()));
+        if let Some(keys) = &self.signing {
+            chores.spawn(refresh_signing_keys(Arc::clone(keys)));
+        }
+        chores
     }
 }
 
@@ -184,6 +297,30 @@ fn open_state(settings: &StoreSettings, clock: &Clock) -> Result<(Store, Keyring
             )
         }
     })
+}
+
+fn identity_providers(config: &Config, store: &Store, clock: &Clock) -> Arc<IdentityProviders> {
+    IdentityProviders::new(
+        config.identity.clone(),
+        config.external_url.clone(),
+        HttpClient::new(config.extra_roots.clone()),
+        store.clone(),
+        clock.clone(),
+    )
+}
+
+/// Only where something is signed (`--identity-jwt`).
+async fn signing_keys(
+    upstream: &Upstream,
+    store: &Store,
+    keyring: &Keyring,
+    clock: &Clock,
+) -> Result<Option<Arc<SigningKeys>>, SigningError> {
+    if !matches!(upstream, Upstream::Url(url) if url.identity_jwt) {
+        return Ok(None);
+    }
+    let keys = SigningKeys::load(store.clone(), keyring.clone(), clock.clone()).await?;
+    Ok(Some(keys))
 }
 
 fn listener_settings(config: &Config) -> listener::Settings {
@@ -209,22 +346,6 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
     }
 }
 
-fn chores(
-    gateway: &Arc<Gateway>,
-    authorization_server: &Arc<AuthorizationServer>,
-    store: &Store,
-    grants: &Grants,
-) -> JoinSet<()> {
-    let mut chores = JoinSet::new();
-    chores.spawn(sweep_sessions(Arc::clone(gateway)));
-    chores.spawn(sweep_store(Arc::clone(authorization_server), store.clone()));
-    chores.spawn(end_revoked_streams(
-        Arc::clone(gateway),
-        grants.revocations(),
-    ));
-    chores
-}
-
 async fn sweep_sessions(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(SWEEP_SESSIONS).await;
@@ -242,6 +363,15 @@ async fn sweep_store(authorization_server: Arc<AuthorizationServer>, store: Stor
     }
 }
 
+async fn refresh_signing_keys(keys: Arc<SigningKeys>) {
+    loop {
+        tokio::time::sleep(SWEEP_STORE).await;
+        if let Err(error) = keys.refresh().await {
+            tracing::warn!(%error, "the keys for signed assertions could not be looked at");
+        }
+    }
+}
+
 async fn end_revoked_streams(
     gateway: Arc<Gateway>,
     mut revocations: tokio::sync::broadcast::Receiver<GrantId>,
@@ -256,5 +386,81 @@ async fn end_revoked_streams(
             }
             Err(RecvError::Closed) => return,
         }
+    }
+}
+
+/// Who was let in by the old rules a moment before they changed may have opened something since.
+async fn end_latecomers(
+    gateway: Arc<Gateway>,
+    identity: Arc<IdentityProviders>,
+    mut rules: watch::Receiver<Vec<String>>,
+) {
+    while rules.changed().await.is_ok() {
+        tokio::time::sleep(RULES_SETTLE).await;
+        gateway.end_unwelcome(&identity);
+    }
+}
+
+async fn warn_of_anybody(open: watch::Receiver<Vec<String>>) {
+    loop {
+        tokio::time::sleep(WARN_OF_ANYBODY).await;
+        let providers = open.borrow().join(", ");
+        if !providers.is_empty() {
+            tracing::warn!(
+                providers,
+                "anybody with an account there may come in (--allow-any-user)"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// What was logged on this thread.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(text)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn warnings(&self) -> usize {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            text.matches("providers=\"GitHub, Google\"").count()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a158_that_anybody_may_come_in_is_said_every_hour_until_it_is_over() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let open = ["GitHub", "Google"].map(str::to_owned).to_vec();
+        let (rules, chore) = watch::channel(open);
+        let chore = tokio::spawn(warn_of_anybody(chore));
+        tokio::time::sleep(WARN_OF_ANYBODY / 2).await;
+        assert_eq!(log.warnings(), 0);
+        tokio::time::sleep(2 * WARN_OF_ANYBODY).await;
+        assert_eq!(log.warnings(), 2);
+        rules.send_replace(Vec::new());
+        tokio::time::sleep(2 * WARN_OF_ANYBODY).await;
+        assert_eq!(log.warnings(), 2);
+        chore.abort();
     }
 }

@@ -25,6 +25,7 @@ pub mod pages;
 pub mod policy;
 pub mod resource;
 pub mod routes;
+pub mod signing;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

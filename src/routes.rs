@@ -1,5 +1,5 @@
 //! Which part answers which path. Public paths are a fixed table, matched whole; everything else
-//! does not exist (design rule D-22).
+//! does not exist, or belongs to the wrapped server and lies behind the gate (design rule D-22).
 //!
 //! The order of checks is the same for every request: canonical form, path, Host, Origin, preflight,
 //! method, and only then the part that answers.
@@ -21,10 +21,21 @@ use crate::listener::{Peer, Service};
 use crate::oauth::{AuthorizationServer, Endpoint};
 use crate::pages::Landing;
 use crate::resource::{ProtectedResource, SSE_PATH, Transport};
+use crate::signing::SigningKeys;
 use cors::Cors;
 
-/// The path of the guarded endpoint below the external URL.
-pub const MCP_PATH: &str = "/mcp";
+/// Where things are.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'l> {
+    /// Of the external URL: empty, or `/team`.
+    pub prefix: &'l str,
+    /// The path of the guarded endpoint below the external URL.
+    pub mcp_path: &'l str,
+    /// Whether every path that is not the guard's own is the wrapped server's.
+    pub mirrors: bool,
+    /// Whether clients that know only HTTP+SSE are served.
+    pub has_http_sse: bool,
+}
 
 /// Where clients of HTTP+SSE post to.
 pub const MESSAGES_PATH: &str = "/messages";
@@ -33,7 +44,10 @@ pub const MESSAGES_PATH: &str = "/messages";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     Server(gateway::Endpoint),
+    /// Something else of the wrapped server's, behind the same gate.
+    Mirrored,
     ResourceMetadata(Transport),
+    Jwks,
     Oauth(Endpoint),
     Landing,
     Live,
@@ -41,16 +55,18 @@ pub enum Route {
 }
 
 impl Route {
-    /// The route of `path`, where the guard lives below `prefix` (empty, or `/team`).
-    pub fn of(prefix: &str, path: &str) -> Option<Self> {
+    /// The route of `path`.
+    pub fn of(layout: Layout<'_>, path: &str) -> Option<Self> {
         if let Some(name) = path.strip_prefix("/.well-known/") {
-            return Self::of_well_known(prefix, name);
+            return Self::of_well_known(layout, name);
         }
-        let below = path.strip_prefix(prefix)?;
+        let below = path.strip_prefix(layout.prefix)?;
+        if is_endpoint(below, layout.mcp_path) {
+            return Some(Self::Server(gateway::Endpoint::Mcp));
+        }
         Some(match below {
-            MCP_PATH | "/mcp/" => Self::Server(gateway::Endpoint::Mcp),
-            SSE_PATH | "/sse/" => Self::Server(gateway::Endpoint::Sse),
-            MESSAGES_PATH => Self::Server(gateway::Endpoint::Messages),
+            SSE_PATH | "/sse/" if layout.has_http_sse => Self::Server(gateway::Endpoint::Sse),
+            MESSAGES_PATH if layout.has_http_sse => Self::Server(gateway::Endpoint::Messages),
             "" | "/" => Self::Landing,
             "/register" => Self::Oauth(Endpoint::Register),
             "/authorize" => Self::Oauth(Endpoint::Authorize),
@@ -60,7 +76,7 @@ impl Route {
             "/.auth/password" => Self::Oauth(Endpoint::Password),
             "/healthz" => Self::Live,
             "/readyz" => Self::Ready,
-            _ => return Self::of_callback(below).or_else(|| Self::of_document(below)),
+            _ => return Self::of_callback(below).or_else(|| Self::of_other(layout, below)),
         })
     }
 
@@ -70,23 +86,37 @@ impl Route {
         Endpoint::callback(provider).map(Self::Oauth)
     }
 
-    fn of_document(below: &str) -> Option<Self> {
-        Self::of_well_known("", below.strip_prefix("/.well-known/")?)
+    /// Documents and sign-in speak for the whole origin, so what begins like them is never the
+    /// wrapped server's.
+    fn of_other(layout: Layout<'_>, below: &str) -> Option<Self> {
+        if let Some(name) = below.strip_prefix("/.well-known/") {
+            let at_root = Layout {
+                prefix: "",
+                ..layout
+            };
+            return Self::of_well_known(at_root, name);
+        }
+        let mirrored = layout.mirrors && below.starts_with('/') && !below.starts_with("/.auth/");
+        mirrored.then_some(Self::Mirrored)
     }
 
     /// `name` is what follows `/.well-known/`: the document's name, and what RFC 8414 §3.1 and RFC
     /// 9728 §3.1 insert behind it. Clients that take the MCP URL for the issuer, or know only the
     /// root, find the same documents.
-    fn of_well_known(prefix: &str, name: &str) -> Option<Self> {
+    fn of_well_known(layout: Layout<'_>, name: &str) -> Option<Self> {
         const RESOURCE: &str = "oauth-protected-resource";
         const SERVER: [&str; 2] = ["oauth-authorization-server", "openid-configuration"];
+        if let Some(inserted) = name.strip_prefix("jwks.json") {
+            let is_ours = inserted.is_empty() || inserted == layout.prefix;
+            return is_ours.then_some(Self::Jwks);
+        }
         let mut documents = SERVER.iter().chain([&RESOURCE]);
         let document = documents.find(|document| name.starts_with(**document))?;
         let inserted = name.strip_prefix(document)?;
-        let transport = match inserted.strip_prefix(prefix) {
-            Some("" | MCP_PATH) => Transport::StreamableHttp,
-            Some(SSE_PATH) => Transport::HttpSse,
+        let transport = match inserted.strip_prefix(layout.prefix) {
             _ if inserted.is_empty() => Transport::StreamableHttp,
+            Some(path) if path.is_empty() || path == layout.mcp_path => Transport::StreamableHttp,
+            Some(SSE_PATH) if layout.has_http_sse => Transport::HttpSse,
             _ => return None,
         };
         Some(match *document {
@@ -95,23 +125,15 @@ impl Route {
         })
     }
 
-    /// Whether there is such a thing only where there is HTTP+SSE.
-    const fn is_http_sse(self) -> bool {
-        matches!(
-            self,
-            Self::Server(gateway::Endpoint::Sse | gateway::Endpoint::Messages)
-                | Self::ResourceMetadata(Transport::HttpSse)
-        )
-    }
-
     /// The methods a route answers to, besides OPTIONS where pages of other origins may ask.
     fn methods(self) -> &'static [Method] {
         match self {
             // The gateway itself refuses other methods, after it has authenticated: a 401 goes
             // before a 405.
-            Self::Server(_) => &[],
+            Self::Server(_) | Self::Mirrored => &[],
             Self::Oauth(Endpoint::Metadata | Endpoint::Authorize)
             | Self::ResourceMetadata(_)
+            | Self::Jwks
             | Self::Landing
             | Self::Live
             | Self::Ready => READ,
@@ -123,8 +145,9 @@ impl Route {
 
     fn cors(self) -> Cors {
         match self {
-            Self::Server(_) => Cors::Listed,
+            Self::Server(_) | Self::Mirrored => Cors::Listed,
             Self::ResourceMetadata(_)
+            | Self::Jwks
             | Self::Oauth(
                 Endpoint::Metadata | Endpoint::Register | Endpoint::Token | Endpoint::Revoke,
             ) => Cors::Anyone,
@@ -141,23 +164,37 @@ impl Route {
     }
 }
 
+/// `/mcp` and `/mcp/` are one: a redirect between them would cost clients their token.
+fn is_endpoint(path: &str, mcp_path: &str) -> bool {
+    path == mcp_path
+        || path.strip_suffix('/') == Some(mcp_path)
+        || mcp_path.strip_suffix('/') == Some(path)
+}
+
 const READ: &[Method] = &[Method::GET, Method::HEAD];
 
 /// All parts that answer requests.
 pub struct Routes {
     pub external_url: ExternalUrl,
+    /// The path of the guarded endpoint below the external URL.
+    pub mcp_path: String,
+    /// Whether every path that is not the guard's own is the wrapped server's.
+    pub mirrors: bool,
     pub server_name: String,
     pub origins: Origins,
     pub trusted_proxies: Vec<IpNet>,
     pub authorization_server: Arc<AuthorizationServer>,
     pub resource: Arc<ProtectedResource>,
     pub gateway: Arc<Gateway>,
+    /// Only where something is signed.
+    pub signing: Option<Arc<SigningKeys>>,
     pub health: Health,
 }
 
 impl Service for Routes {
     async fn call(&self, request: Request<Incoming>, peer: Peer) -> Reply {
-        let mut reply = match canonical::canonicalise(request, peer.address, &self.trusted_proxies) {
+        let mut reply = match canonical::canonicalise(request, peer.address, &self.trusted_proxies)
+        {
             // On the heap, where it stays while it is handed on.
             Ok(inbound) => self.answer(Box::new(inbound)).await,
             Err(refusal) => refusal.reply(),
@@ -174,7 +211,7 @@ impl Service for Routes {
 
 impl Routes {
     async fn answer(&self, request: Box<Inbound>) -> Reply {
-        let Some(route) = self.route(request.path()) else {
+        let Some(route) = Route::of(self.layout(), request.path()) else {
             return self.unknown(&request);
         };
         // Orchestrators probe by address; the answer says nothing that depends on the name.
@@ -197,9 +234,13 @@ impl Routes {
         reply
     }
 
-    fn route(&self, path: &str) -> Option<Route> {
-        Route::of(self.external_url.prefix(), path)
-            .filter(|route| !route.is_http_sse() || self.gateway.has_http_sse())
+    fn layout(&self) -> Layout<'_> {
+        Layout {
+            prefix: self.external_url.prefix(),
+            mcp_path: &self.mcp_path,
+            mirrors: self.mirrors,
+            has_http_sse: self.gateway.has_http_sse(),
+        }
     }
 
     async fn dispatch(&self, route: Route, request: Box<Inbound>) -> Reply {
@@ -209,7 +250,16 @@ impl Routes {
                     .handle(endpoint, request, || self.landing().reply())
                     .await
             }
+            Route::Mirrored => {
+                self.gateway
+                    .handle(gateway::Endpoint::Mcp, request, || self.landing().reply())
+                    .await
+            }
             Route::ResourceMetadata(transport) => self.resource.metadata(transport),
+            Route::Jwks => match &self.signing {
+                Some(keys) => keys.jwks(),
+                None => plain(StatusCode::NOT_FOUND),
+            },
             // Boxed: it is large, and rare beside calls to the MCP endpoint.
             Route::Oauth(endpoint) => {
                 Box::pin(self.authorization_server.handle(endpoint, *request)).await
@@ -270,6 +320,55 @@ fn plain(status: StatusCode) -> Reply {
 mod tests {
     use super::*;
 
+    /// The route in front of a command.
+    fn route(prefix: &str, path: &str) -> Option<Route> {
+        let layout = Layout {
+            prefix,
+            mcp_path: "/mcp",
+            mirrors: false,
+            has_http_sse: true,
+        };
+        Route::of(layout, path)
+    }
+
+    /// The route in front of `http://server/api/mcp`.
+    fn mirrored(prefix: &str, path: &str) -> Option<Route> {
+        let layout = Layout {
+            prefix,
+            mcp_path: "/api/mcp",
+            mirrors: true,
+            has_http_sse: false,
+        };
+        Route::of(layout, path)
+    }
+
+    #[test]
+    fn a_url_brings_its_own_endpoint_and_everything_beside_it() {
+        for (path, expected) in [
+            ("/api/mcp", Some(Route::Server(gateway::Endpoint::Mcp))),
+            ("/api/mcp/", Some(Route::Server(gateway::Endpoint::Mcp))),
+            ("/mcp", Some(Route::Mirrored)),
+            ("/api", Some(Route::Mirrored)),
+            ("/messages/", Some(Route::Mirrored)),
+            ("/healthz/x", Some(Route::Mirrored)),
+            ("/healthz", Some(Route::Live)),
+            ("/token", Some(Route::Oauth(Endpoint::Token))),
+            ("/", Some(Route::Landing)),
+            (
+                "/.well-known/oauth-protected-resource/api/mcp",
+                Some(Route::ResourceMetadata(Transport::StreamableHttp)),
+            ),
+            ("/.well-known/oauth-protected-resource/mcp", None),
+            ("/.well-known/security.txt", None),
+            ("/.auth/x", None),
+        ] {
+            assert_eq!(mirrored("", path), expected, "{path}");
+        }
+        assert_eq!(mirrored("/team", "/team/x"), Some(Route::Mirrored));
+        assert_eq!(mirrored("/team", "/teamx"), None);
+        assert_eq!(mirrored("/team", "/x"), None);
+    }
+
     #[test]
     fn every_public_path_is_found() {
         let cases = [
@@ -314,10 +413,11 @@ mod tests {
                 "/.well-known/openid-configuration/mcp",
                 Route::Oauth(Endpoint::Metadata),
             ),
+            ("/.well-known/jwks.json", Route::Jwks),
             ("/token", Route::Oauth(Endpoint::Token)),
         ];
-        for (path, route) in cases {
-            assert_eq!(Route::of("", path), Some(route), "{path}");
+        for (path, expected) in cases {
+            assert_eq!(route("", path), Some(expected), "{path}");
         }
     }
 
@@ -326,7 +426,7 @@ mod tests {
         for provider in ["github", "google", "oidc"] {
             for prefix in ["", "/team"] {
                 let path = format!("{prefix}/.auth/{provider}/callback");
-                let route = Route::of(prefix, &path).unwrap();
+                let route = route(prefix, &path).unwrap();
                 assert_eq!(
                     route,
                     Route::Oauth(Endpoint::callback(provider).unwrap()),
@@ -350,13 +450,15 @@ mod tests {
             "/.well-known/oauth-authorization-server/team/mcp",
             "/team/.well-known/oauth-authorization-server",
             "/team/.well-known/openid-configuration",
+            "/team/.well-known/jwks.json",
+            "/.well-known/jwks.json/team",
             "/team/.well-known/oauth-protected-resource/mcp",
             "/team/sse",
             "/team/messages",
             "/.well-known/oauth-protected-resource/team/sse",
         ];
         for path in found {
-            assert!(Route::of("/team", path).is_some(), "{path}");
+            assert!(route("/team", path).is_some(), "{path}");
         }
         for path in [
             "/mcp",
@@ -364,7 +466,7 @@ mod tests {
             "/",
             "/.well-known/oauth-authorization-server/other",
         ] {
-            assert_eq!(Route::of("/team", path), None, "{path}");
+            assert_eq!(route("/team", path), None, "{path}");
         }
     }
 
@@ -376,9 +478,9 @@ mod tests {
             "/.well-known/oauth-protected-resource/mcp/",
             "/.well-known/oauth-protected-resource/mcp/x",
             "/.well-known/oauth-protected-resource/messages",
-            "/.well-known/jwks.json",
+            "/.well-known/jwks.json/mcp",
         ] {
-            assert_eq!(Route::of("", path), None, "{path}");
+            assert_eq!(route("", path), None, "{path}");
         }
     }
 
@@ -400,7 +502,7 @@ mod tests {
             "/.auth/GitHub/callback",
             "/.auth/github/x/callback",
         ] {
-            assert_eq!(Route::of("", path), None, "{path}");
+            assert_eq!(route("", path), None, "{path}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Randomness, digests, sealing and the keyring. Everything cryptographic goes through here, and
+//! Randomness, digests, sealing, signing and the keyring. Everything cryptographic goes through here, and
 //! through one library, aws-lc-rs.
 //!
 //! The library's calls can fail only where it is itself broken: no randomness, no memory. Nothing
@@ -10,10 +10,12 @@ mod key_file;
 mod keyring;
 pub mod random;
 mod sealing;
+mod signing;
 
 pub use hash::{TokenHash, same_secret};
 pub use keyring::{Keyring, KeyringError, Purpose};
 pub use sealing::{open_under, seal_under};
+pub use signing::{PublicKey, SigningKey};
 
 /// Ends the process: the cryptographic library is not able to do its work.
 fn give_up(what: &'static str) -> ! {

@@ -3,7 +3,9 @@
 //! Nothing happens before the token was accepted: no body is read, no session looked up, no child
 //! started, no upstream asked.
 
+mod awaited;
 mod bridge;
+mod places;
 mod proxy;
 mod reply;
 mod session_id;
@@ -15,12 +17,14 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
-use crate::http::{Inbound, Reply};
+use crate::http::{ExternalUrl, Inbound, Reply};
+use crate::identity::IdentityProviders;
 use crate::resource::{ProtectedResource, Transport};
+use crate::signing::SigningKeys;
 use crate::upstream::Upstream;
 
 use bridge::Bridge;
-use proxy::Proxy;
+use proxy::{Assertions, IdentityHeaders, Proxy};
 
 /// The gateway's own limits; those of the children are the upstream's.
 #[derive(Clone, Debug)]
@@ -69,22 +73,33 @@ enum Server {
     /// A command.
     Bridge(Bridge),
     /// A URL.
-    Proxy(Proxy),
+    Proxy(Box<Proxy>),
 }
 
 impl Gateway {
+    /// `signing` is there if a wrapped URL is to be told by signature who is calling.
     pub fn new(
         settings: Settings,
         upstream: Upstream,
         resource: Arc<ProtectedResource>,
         keyring: Keyring,
         clock: Clock,
+        external: &ExternalUrl,
+        signing: Option<Arc<SigningKeys>>,
     ) -> Arc<Self> {
         let server = match upstream {
             Upstream::Command(command) => {
                 Server::Bridge(Bridge::new(settings, command, keyring, clock))
             }
-            Upstream::Url(url) => Server::Proxy(Proxy::new(settings, url, keyring)),
+            Upstream::Url(url) => {
+                let assertions =
+                    signing.map(|keys| Assertions::new(keys, external, &url.url, clock.clone()));
+                let identity = IdentityHeaders::new(&url, external, assertions);
+                let gate = Arc::clone(&resource);
+                let prefix = external.prefix().to_owned();
+                let proxy = Proxy::new(settings, &url, prefix, gate, keyring, clock, identity);
+                Server::Proxy(Box::new(proxy))
+            }
         };
         Arc::new(Self { resource, server })
     }
@@ -136,6 +151,14 @@ impl Gateway {
         match &self.server {
             Server::Bridge(bridge) => bridge.grant_revoked(grant),
             Server::Proxy(proxy) => proxy.grant_revoked(grant),
+        }
+    }
+
+    /// Ends what people have open whom the rules no longer let in.
+    pub fn end_unwelcome(&self, identity: &IdentityProviders) {
+        match &self.server {
+            Server::Bridge(bridge) => bridge.end_unwelcome(identity),
+            Server::Proxy(proxy) => proxy.end_unwelcome(identity),
         }
     }
 

@@ -152,6 +152,19 @@ pub(super) fn unavailable(message: &Message, why: &str) -> Reply {
     )
 }
 
+/// Trouble with a wrapped HTTP server. `request` is the client's message where it is one, and known.
+pub(super) fn upstream_trouble(request: Option<Bytes>, status: StatusCode, why: &str) -> Reply {
+    let code = if status.is_client_error() {
+        ErrorCode::InvalidRequest
+    } else {
+        ErrorCode::InternalError
+    };
+    match request.and_then(|bytes| Message::parse(bytes).ok()) {
+        Some(message) => about(&message, status, code, why),
+        None => about_nothing(status, code, why),
+    }
+}
+
 pub(super) fn no_child(message: &Message, error: &JoinError) -> Reply {
     let why = error.to_string();
     match error {
@@ -192,6 +205,11 @@ pub(super) fn accepts_events(request: &Inbound) -> bool {
 /// JSON as well.
 pub(super) fn wants_only_events(request: &Inbound) -> bool {
     accepts(request, &["text/event-stream"]) && !accepts(request, &["application/json", "*/*"])
+}
+
+/// Whether the client asks for events by name: to listen, rather than to read.
+pub(super) fn asks_for_events(request: &Inbound) -> bool {
+    accepts(request, &["text/event-stream"])
 }
 
 fn accepts(request: &Inbound, wanted: &[&str]) -> bool {

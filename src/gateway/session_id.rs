@@ -42,14 +42,16 @@ pub(super) fn named_in(first_bytes: &[u8]) -> Option<&str> {
     Some(id.trim())
 }
 
-fn bound(random: &[u8], principal: &Principal) -> Vec<u8> {
+/// What a MAC is over that binds `id` to `principal`.
+pub(super) fn bound(id: &[u8], principal: &Principal) -> Vec<u8> {
     let subject = principal.identity.subject.as_str().as_bytes();
-    // The length keeps subject and client from being shifted into one another.
+    // The length keeps subject and client from being shifted into one another; it begins with NUL,
+    // so an id of text ends before it.
     let length = u32::try_from(subject.len())
         .unwrap_or(u32::MAX)
         .to_be_bytes();
     let client = principal.client.0.as_bytes();
-    [random, &length, subject, client].concat()
+    [id, &length, subject, client].concat()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The two body types: what comes in, read whole under a limit, and what goes out.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -74,8 +75,20 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
 pub enum Body {
     /// Nothing, or all of it at once.
     Full(Option<Bytes>),
-    /// Chunks as they come: event streams.
-    Stream(Pin<Box<dyn http_body::Body<Data = Bytes, Error = std::convert::Infallible>>>),
+    /// Chunks as they come: event streams, and what a wrapped server answers.
+    Stream(Pin<Box<dyn http_body::Body<Data = Bytes, Error = Cut>>>),
+}
+
+/// A body that ended before it was whole. hyper then cuts the connection, so that nobody takes what
+/// came for all there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body was cut off")]
+pub struct Cut;
+
+impl From<Infallible> for Cut {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }
 
 impl Body {
@@ -85,16 +98,17 @@ impl Body {
     }
 
     /// A body that comes in chunks.
-    pub fn stream(
-        body: impl http_body::Body<Data = Bytes, Error = std::convert::Infallible> + 'static,
-    ) -> Self {
-        Self::Stream(Box::pin(body))
+    pub fn stream<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<Cut>> + 'static,
+    {
+        Self::Stream(Box::pin(body.map_err(Into::into)))
     }
 }
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = std::convert::Infallible;
+    type Error = Cut;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -123,8 +137,6 @@ impl http_body::Body for Body {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use http_body_util::Empty;
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;

@@ -1,6 +1,6 @@
 //! HTTP as the rest of the guard sees it: one canonical request, one body type, strict parsers for
-//! forms, queries and cookies, the Host and Origin rules, a client for requests of our own. Knows
-//! nothing of OAuth or MCP.
+//! forms, queries and cookies, the Host and Origin rules, what passes a proxy, a client for requests
+//! of our own. Knows nothing of OAuth or MCP.
 
 mod body;
 pub mod canonical;
@@ -8,6 +8,7 @@ pub mod client;
 pub mod cookie;
 mod external_url;
 pub mod form;
+pub mod headers;
 mod origin;
 pub mod proxies;
 pub mod trust;
@@ -17,7 +18,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use hyper::{HeaderMap, Method, Uri};
 
-pub use body::{Body, BodyError, RequestBody};
+pub use body::{Body, BodyError, Cut, RequestBody};
 pub use canonical::{Refusal, canonicalise};
 pub use external_url::{ExternalUrl, ExternalUrlError};
 pub use origin::Origins;
@@ -52,6 +53,11 @@ impl Inbound {
             body,
             client,
         }
+    }
+
+    /// Path and query as they were checked; of an absolute target also the rest.
+    pub const fn target(&self) -> &Uri {
+        &self.target
     }
 
     /// The path, byte for byte as it was checked. Starts with `/`.

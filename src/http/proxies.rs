@@ -17,14 +17,15 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
     if !is_trusted(peer, trusted) {
         return peer;
     }
-    let listed = headers.contains_key(X_FORWARDED_FOR);
-    let forwarded = headers.contains_key(FORWARDED);
-    let by_list = || rightmost_untrusted(peer, hops(headers, X_FORWARDED_FOR, address), trusted);
+    let by_list = || rightmost_untrusted(peer, hops(headers, X_FORWARDED_FOR, listed), trusted);
     let by_forwarded = || {
-        let hops = hops(headers, FORWARDED.as_str(), forwarded_for);
+        let hops = hops(headers, FORWARDED.as_str(), elements);
         rightmost_untrusted(peer, hops, trusted)
     };
-    match (listed, forwarded) {
+    match (
+        headers.contains_key(X_FORWARDED_FOR),
+        headers.contains_key(FORWARDED),
+    ) {
         (false, false) => peer,
         (true, false) => by_list(),
         (false, true) => by_forwarded(),
@@ -62,16 +63,30 @@ fn rightmost_untrusted(peer: IpAddr, hops: Vec<Option<IpAddr>>, trusted: &[IpNet
 fn hops(
     headers: &HeaderMap,
     name: &str,
-    parse: impl Fn(&str) -> Option<IpAddr>,
+    parse: impl Fn(&str) -> Vec<Option<IpAddr>>,
 ) -> Vec<Option<IpAddr>> {
-    let mut hops = Vec::new();
-    for field in headers.get_all(name) {
-        match field.to_str() {
-            Ok(field) => hops.extend(split_unquoted(field, ',').map(|hop| parse(hop.trim()))),
-            Err(_) => hops.push(None),
-        }
+    let fields = headers.get_all(name).into_iter();
+    fields
+        .flat_map(|field| field.to_str().map_or_else(|_| vec![None], &parse))
+        .collect()
+}
+
+/// One field of X-Forwarded-For. It knows no quotes, so nothing that a client puts in it swallows
+/// what a proxy adds.
+fn listed(field: &str) -> Vec<Option<IpAddr>> {
+    field.split(',').map(|hop| address(hop.trim())).collect()
+}
+
+/// One field of Forwarded. A quote that a client leaves open would swallow what a proxy adds, and
+/// leave the client's own word as the last.
+fn elements(field: &str) -> Vec<Option<IpAddr>> {
+    if !field.matches('"').count().is_multiple_of(2) {
+        return vec![None];
     }
-    hops
+    let elements = split_unquoted(field, ',');
+    elements
+        .map(|element| forwarded_for(element.trim()))
+        .collect()
 }
 
 /// The parts between separators that stand outside quotes.
@@ -180,6 +195,22 @@ mod tests {
             ("proto=https", PROXY),
         ] {
             assert_eq!(client(PROXY, &[("forwarded", field)]), expected, "{field}");
+        }
+    }
+
+    #[test]
+    fn a114_an_open_quote_does_not_swallow_what_a_proxy_adds() {
+        for (name, theirs, expected) in [
+            ("x-forwarded-for", "1.1.1.1, \"", "192.0.2.7"),
+            ("x-forwarded-for", "\"1.1.1.1", "192.0.2.7"),
+            ("forwarded", "for=1.1.1.1;x=\"", PROXY),
+            ("forwarded", "for=1.1.1.1;x=\"\\\"\"", PROXY),
+            ("forwarded", "for=1.1.1.1;x=\"\\\"", "192.0.2.7"),
+            ("forwarded", "for=\"", PROXY),
+        ] {
+            let added = if name == "forwarded" { "for=" } else { "" };
+            let field = format!("{theirs}, {added}192.0.2.7");
+            assert_eq!(client(PROXY, &[(name, &field)]), expected, "{field}");
         }
     }
 

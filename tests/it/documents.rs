@@ -161,7 +161,7 @@ fn what_is_shown_of_the_examples_is_the_examples() {
     let shown: Vec<_> = documents
         .iter()
         .flat_map(Document::blocks)
-        .filter(|block| ["nginx", "caddyfile", "ini", "toml"].contains(&block.language))
+        .filter(|block| ["nginx", "caddyfile", "haproxy", "ini", "toml"].contains(&block.language))
         .collect();
     for (path, text) in &examples {
         let is_shown = shown.iter().any(|block| block.text == *text);

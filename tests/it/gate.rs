@@ -342,7 +342,7 @@ fn the_canary_is_nowhere_to_be_found() {
                 .any(|file| file.windows(bytes.len()).any(|window| window == bytes))
         );
     }
-    assert!(!environment.contains("MCP_GUARD"));
+    assert!(!environment.contains("MCP_GUARD_PASSWORD"));
 }
 
 fn client_with_origin(guard: &Guard, client: &Client, method: &str, origin: &str) -> u16 {

@@ -17,6 +17,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("tls", &[]),
     ("store", &["clock", "crypto"]),
+    ("signing", &["clock", "crypto", "http", "store"]),
     ("identity", &["clock", "crypto", "http", "policy", "store"]),
     ("grant", &["clock", "crypto", "identity", "store"]),
     ("pages", &["http"]),
@@ -24,7 +25,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
         "resource",
         &["clock", "crypto", "grant", "http", "identity"],
     ),
-    ("upstream", &["mcp"]),
+    ("upstream", &["http", "mcp"]),
     (
         "oauth",
         &[
@@ -34,7 +35,8 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     (
         "gateway",
         &[
-            "clock", "crypto", "grant", "http", "identity", "mcp", "policy", "resource", "upstream",
+            "clock", "crypto", "grant", "http", "identity", "mcp", "policy", "resource", "signing",
+            "upstream",
         ],
     ),
     ("listener", &["http", "tls"]),
@@ -42,7 +44,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     (
         "routes",
         &[
-            "admin", "gateway", "http", "listener", "oauth", "pages", "resource",
+            "admin", "gateway", "http", "listener", "oauth", "pages", "resource", "signing",
         ],
     ),
     (
@@ -61,7 +63,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
         "app",
         &[
             "admin", "clock", "config", "crypto", "gateway", "grant", "http", "identity",
-            "listener", "oauth", "resource", "routes", "store",
+            "listener", "oauth", "resource", "routes", "signing", "store", "upstream",
         ],
     ),
     (

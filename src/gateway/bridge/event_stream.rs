@@ -14,8 +14,8 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
-use super::awaited::Awaited;
-use super::places::Place;
+use super::super::awaited::Awaited;
+use super::super::places::Place;
 use crate::crypto::random;
 use crate::grant::GrantId;
 use crate::mcp::sse;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::awaited::Awaited;
+use super::super::awaited::Awaited;
 use super::event_stream::EventStream;
 use crate::mcp::{Message, RawId};
 use crate::upstream::ExchangeId;

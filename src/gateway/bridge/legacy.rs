@@ -16,7 +16,7 @@ use hyper::StatusCode;
 use tokio::time::Instant;
 
 use super::event_stream::{Connection, Events};
-use super::places::Place;
+use crate::gateway::places::Place;
 use super::session::Session;
 use super::start::STARTED;
 use super::{Bridge, post, reply};

@@ -3,14 +3,12 @@
 //!
 //! A session belongs to the subject and client that opened it; to anybody else it does not exist.
 
-mod awaited;
 mod event_stream;
 mod exchange;
 mod expiry;
 mod legacy;
 mod listen;
 mod patience;
-mod places;
 mod post;
 mod session;
 mod sessions;
@@ -26,10 +24,11 @@ use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
 use crate::http::{Inbound, Reply};
+use crate::identity::IdentityProviders;
 use crate::resource::{Principal, Transport};
 use crate::upstream::{self, Children};
 
-use places::Places;
+use super::places::Places;
 use session::Session;
 use sessions::Sessions;
 
@@ -119,6 +118,16 @@ impl Bridge {
     pub(super) fn grant_revoked(&self, grant: &GrantId) {
         for session in self.sessions.all() {
             session.grant_revoked(grant);
+        }
+    }
+
+    /// Ends the sessions of people whom the rules no longer let in.
+    pub(super) fn end_unwelcome(&self, identity: &IdentityProviders) {
+        for session in self.sessions.all() {
+            if identity.admits(&session.owner().identity).is_err() {
+                self.sessions.remove(&session);
+                session.close("this user is no longer let in");
+            }
         }
     }
 

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 
 use super::event_stream::EventStream;
 use super::exchange::Exchange;
-use super::places::Place;
+use super::super::places::Place;
 use crate::grant::{ClientId, GrantId};
-use crate::identity::Subject;
+use crate::identity::Identity;
 use crate::mcp::{ErrorCode, Kind, Message, RawId, Version, error_for};
 use crate::resource::{Principal, Transport};
 use crate::upstream::{Attachment, Client, Delivery, ExchangeId, SendError, SessionKey};
@@ -33,14 +33,14 @@ pub(super) const NO_STREAM: &str = "the client has no stream open to be asked on
 /// Whose session it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
-    pub(super) subject: Subject,
+    pub(super) identity: Arc<Identity>,
     client: ClientId,
 }
 
 impl Owner {
     pub(super) fn of(principal: &Principal) -> Self {
         Self {
-            subject: principal.identity.subject.clone(),
+            identity: Arc::clone(&principal.identity),
             client: principal.client.clone(),
         }
     }
@@ -388,17 +388,17 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::super::event_stream::{Connection, Events};
-    use super::super::places::Places;
+    use crate::gateway::places::Places;
     use super::*;
 
     const HOUR: Duration = Duration::from_hours(1);
     const MINUTE: Duration = Duration::from_mins(1);
 
     fn session(transport: Transport) -> Session {
-        let subject = Subject::local("ann");
-        let place = Places::default().take(&subject, 1).unwrap();
+        let identity = Arc::new(Identity::local("ann"));
+        let place = Places::default().take(&identity.subject, 1).unwrap();
         let client = ClientId("c".into());
-        let owner = Owner { subject, client };
+        let owner = Owner { identity, client };
         Session::new("s".into(), SessionKey(1), owner, transport, place)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use super::places::Places;
+use super::super::places::Places;
 use super::session::{Owner, Session};
 use super::session_id;
 use crate::crypto::Keyring;
@@ -94,7 +94,7 @@ impl Sessions {
         let spare = self
             .all()
             .into_iter()
-            .filter(|session| session.owner().subject == *subject)
+            .filter(|session| session.owner().identity.subject == *subject)
             .filter(|session| session.idle_for() >= SPARE_AFTER)
             .max_by_key(|session| session.idle_for())?;
         self.remove(&spare);

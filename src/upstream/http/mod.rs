@@ -1,5 +1,20 @@
 //! The wrapped server, as a URL: HTTP with MCP's streamable transport, or with the old HTTP+SSE one.
 
+mod dial;
+mod download;
+mod pool;
+mod redirect;
+mod server;
+mod socket;
+mod trouble;
+mod upload;
+
+pub use download::Download;
+pub use redirect::{NotFollowed, Redirects};
+pub use server::{Outgoing, Server};
+pub use trouble::Trouble;
+pub use upload::Upload;
+
 use hyper::header::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use url::Url;

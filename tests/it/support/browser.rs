@@ -1,12 +1,15 @@
 //! A browser without a screen: it keeps cookies, reads forms and sends them as Chromium would.
 
+use std::net::Ipv4Addr;
+
 use super::{Answer, Connection};
 use mcp_guard::http::form::encode;
 
 /// A person's browser.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Browser {
     cookies: Vec<(String, String)>,
+    address: Ipv4Addr,
 }
 
 /// A form as the page shows it.
@@ -14,6 +17,22 @@ pub(crate) struct Browser {
 pub(crate) struct Form {
     pub action: String,
     pub fields: Vec<(String, String)>,
+}
+
+impl Default for Browser {
+    fn default() -> Self {
+        Self::from(Ipv4Addr::LOCALHOST)
+    }
+}
+
+impl From<Ipv4Addr> for Browser {
+    /// A browser on another machine, as far as addresses tell.
+    fn from(address: Ipv4Addr) -> Self {
+        Self {
+            cookies: Vec::new(),
+            address,
+        }
+    }
 }
 
 impl Browser {
@@ -66,7 +85,8 @@ impl Browser {
         if !cookies.is_empty() {
             headers.push(("Cookie", &cookies));
         }
-        let answer = Connection::open(port).exchange(method, target, &headers, body);
+        let answer =
+            Connection::open_from(self.address, port).exchange(method, target, &headers, body);
         for (_, value) in answer
             .headers
             .iter()
@@ -100,7 +120,7 @@ impl Form {
     }
 
     /// What is typed takes the place of what the page had put there.
-    fn with(&self, further: &[(&str, &str)]) -> String {
+    pub(crate) fn with(&self, further: &[(&str, &str)]) -> String {
         let typed = |name: &str| further.iter().any(|(field, _)| *field == name);
         let own = self.fields.iter().filter(|(name, _)| !typed(name));
         let own = own.map(|(name, value)| (name.as_str(), value.as_str()));

@@ -7,8 +7,8 @@ use super::{Answer, Browser, Connection, Guard, PASSWORD};
 use mcp_guard::http::form::{Form as Query, encode};
 
 /// RFC 7636 Appendix B.
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(super) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
 /// A registered public client with a loopback redirect URI.
 #[derive(Clone, Debug)]
@@ -36,12 +36,7 @@ impl OAuthClient {
             "token_endpoint_auth_method": "none",
         });
         let headers = [("Content-Type", "application/json")];
-        let answer = guard.request(
-            "POST",
-            &guard.path("/register"),
-            &headers,
-            &body.to_string(),
-        );
+        let answer = guard.request("POST", &guard.at("/register"), &headers, &body.to_string());
         assert_eq!(answer.status, 201, "{answer:?}");
         let id = answer.json()["client_id"].as_str().unwrap().to_owned();
         Self {
@@ -55,7 +50,7 @@ impl OAuthClient {
         format!(
             "{}?response_type=code&client_id={}&redirect_uri={}&code_challenge={CHALLENGE}\
              &code_challenge_method=S256&state={}&resource={}",
-            guard.path("/authorize"),
+            guard.at("/authorize"),
             encode(&self.id),
             encode(&self.redirect_uri),
             encode(state),
@@ -113,7 +108,14 @@ impl OAuthClient {
             body.push_str(&format!("&{name}={}", encode(value)));
         }
         let headers = [("Content-Type", "application/x-www-form-urlencoded")];
-        guard.request("POST", &guard.path("/token"), &headers, &body)
+        guard.request("POST", &guard.at("/token"), &headers, &body)
+    }
+
+    pub(crate) fn revoke(&self, guard: &Guard, token: &str) {
+        let body = format!("client_id={}&token={}", encode(&self.id), encode(token));
+        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        let answer = guard.request("POST", &guard.at("/revoke"), &headers, &body);
+        assert_eq!(answer.status, 200, "{answer:?}");
     }
 
     /// The whole dance.

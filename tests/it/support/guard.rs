@@ -24,6 +24,9 @@ pub(crate) struct Guard {
 #[derive(Clone)]
 pub(crate) struct Plan {
     prefix: String,
+    /// Of the guarded endpoint.
+    mcp_path: String,
+    external: Option<String>,
     arguments: Vec<String>,
     server: Vec<String>,
     variables: Vec<(String, String)>,
@@ -38,6 +41,8 @@ impl Guard {
     pub(crate) fn plan() -> Plan {
         Plan {
             prefix: String::new(),
+            mcp_path: "/mcp".into(),
+            external: None,
             arguments: Vec::new(),
             server: vec![example("echo_server").display().to_string()],
             variables: vec![("MCP_GUARD_PASSWORD".into(), PASSWORD.into())],
@@ -56,13 +61,13 @@ impl Guard {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// A path of the guard's, below the external URL's own.
-    pub(crate) fn path(&self, below: &str) -> String {
-        format!("{}{below}", self.plan.prefix)
+    pub(crate) fn resource(&self) -> String {
+        format!("{}{}", self.url(), self.at(&self.plan.mcp_path))
     }
 
-    pub(crate) fn resource(&self) -> String {
-        format!("{}{}", self.url(), self.path("/mcp"))
+    /// A path below the external URL.
+    pub(crate) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.plan.prefix)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -146,9 +151,25 @@ impl Plan {
         self
     }
 
+    /// Publishes another address than its own, as behind a proxy.
+    pub(crate) fn published_at(mut self, external: &str) -> Self {
+        self.external = Some(external.to_owned());
+        self
+    }
+
     /// Wraps another command.
     pub(crate) fn wrapping(mut self, server: &[&str]) -> Self {
         self.server = server.iter().map(|&part| part.to_owned()).collect();
+        self
+    }
+
+    /// Stands in front of a URL instead.
+    pub(crate) fn in_front_of(mut self, url: &str) -> Self {
+        let (_, path) = url.split_once("://").unwrap();
+        let path = path.find('/').map_or("/mcp", |at| &path[at..]);
+        path.clone_into(&mut self.mcp_path);
+        self.server.clear();
+        self.arguments.push(url.to_owned());
         self
     }
 
@@ -170,16 +191,24 @@ impl Plan {
         panic!("the guard did not start");
     }
 
+    fn addresses(&self, port: u16) -> Vec<String> {
+        let here = format!("127.0.0.1:{port}");
+        match &self.external {
+            None => vec![format!("--external-url=http://{here}{}", self.prefix)],
+            Some(external) => vec![
+                format!("--external-url={external}{}", self.prefix),
+                format!("--listen={here}"),
+            ],
+        }
+    }
+
     fn start_at(self, port: u16, data: Arc<tempfile::TempDir>) -> Result<Guard, String> {
         let mut process = Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
-            .args([
-                "--external-url",
-                &format!("http://127.0.0.1:{port}{}", self.prefix),
-            ])
+            .args(self.addresses(port))
             .arg("--data-path")
             .arg(data.path().join("state"))
             .args(&self.arguments)
-            .arg("--")
+            .args((!self.server.is_empty()).then_some("--"))
             .args(&self.server)
             .env_clear()
             .envs(
@@ -249,7 +278,8 @@ pub(crate) fn eventually(patience: Duration, mut condition: impl FnMut() -> bool
     true
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on at the moment.
+pub(crate) fn free_port() -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     socket.local_addr().unwrap().port()
 }

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 
 /// One connection.
@@ -44,7 +45,10 @@ impl Answer {
 
 impl Connection {
     pub(crate) fn open(port: u16) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the guard listens");
+        Self::over(TcpStream::connect(("127.0.0.1", port)).expect("the guard listens"))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
@@ -52,6 +56,15 @@ impl Connection {
         Self {
             reader: BufReader::new(stream),
         }
+    }
+
+    /// As [`Self::open`], from an address of the caller's choice.
+    pub(crate) fn open_from(address: Ipv4Addr, port: u16) -> Self {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrV4::new(address, 0)).unwrap();
+        let peer = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        rustix::net::connect(&socket, &peer).expect("somebody listens");
+        Self::over(TcpStream::from(socket))
     }
 
     /// Sends raw bytes; a peer that has hung up already is no failure of the test.
@@ -97,6 +110,18 @@ impl Connection {
         head.push_str("\r\n");
         head.push_str(body);
         self.send(head.as_bytes());
+    }
+
+    /// Whether the guard closes the connection, and sends nothing more before it does.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        matches!(self.reader.read(&mut [0]), Ok(0) | Err(_))
+    }
+
+    /// All that follows until the guard closes the connection.
+    pub(crate) fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        let _ = self.reader.read_to_end(&mut rest);
+        String::from_utf8_lossy(&rest).into_owned()
     }
 
     /// The next answer with its whole body.

@@ -1,9 +1,15 @@
 //! Two people with accounts at one guard.
 
+use super::guard::Plan;
 use super::{Guard, OAuthClient};
 
 /// A guard, and the access tokens of `alice` and `bob` there.
 pub(crate) fn two_users(arguments: &[&str]) -> (Guard, String, String) {
+    two_users_of(Guard::without_password().with(arguments))
+}
+
+/// As [`two_users`], of a guard that has no other way to sign in.
+pub(crate) fn two_users_of(plan: Plan) -> (Guard, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let users = folder.path().join("users");
     let hashes = ["alice", "bob"].map(|name| {
@@ -12,9 +18,8 @@ pub(crate) fn two_users(arguments: &[&str]) -> (Guard, String, String) {
         format!("{name}:{hash}\n")
     });
     std::fs::write(&users, hashes.concat()).unwrap();
-    let guard = Guard::without_password()
+    let guard = plan
         .with(&["--users-file", users.to_str().unwrap()])
-        .with(arguments)
         .start();
     let oauth = OAuthClient::register(&guard);
     let [alice, bob] = ["alice", "bob"].map(|name| {

@@ -1,0 +1,175 @@
+//! The way out: the wrapped server's answer as the client gets it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::http::response::Parts;
+use hyper::http::uri::PathAndQuery;
+use hyper::{Method, Response, StatusCode};
+use tokio::time::Instant;
+
+use super::endpoint_events::EndpointEvents;
+use super::relay::{Kind, Relay};
+use super::{Proxy, session_id};
+use crate::gateway::places::Place;
+use crate::gateway::{reply, session_id as own_session_id};
+use crate::http::headers::forwardable_response;
+use crate::http::{Body, Cut, Inbound, Reply};
+use crate::resource::{Principal, Transport};
+use crate::upstream::http::Download;
+
+/// What an answer is the answer to.
+pub(super) struct Asked<'r> {
+    pub(super) request: &'r Inbound,
+    pub(super) principal: &'r Arc<Principal>,
+    /// On the server, redirects included.
+    pub(super) target: PathAndQuery,
+    pub(super) in_session: bool,
+    pub(super) place: Option<Place>,
+    pub(super) message: Option<Bytes>,
+}
+
+impl Proxy {
+    pub(super) async fn reply(
+        &self,
+        asked: Asked<'_>,
+        response: Response<Download>,
+    ) -> Result<Reply, Reply> {
+        let (parts, download) = response.into_parts();
+        check_status(parts.status, &asked)?;
+        let headers = self.header_for(&parts, &asked)?;
+        let body = if download.is_end_stream() {
+            Body::empty()
+        } else if download.size_hint().exact().is_some() {
+            Body::stream(download.map_err(|error| broke_off(&error)))
+        } else {
+            self.stream(&parts, asked, download).await?
+        };
+        let mut reply = Response::new(body);
+        *reply.status_mut() = parts.status;
+        *reply.headers_mut() = headers;
+        Ok(reply)
+    }
+
+    fn header_for(&self, parts: &Parts, asked: &Asked<'_>) -> Result<HeaderMap, Reply> {
+        let mut headers = forwardable_response(parts.headers.clone());
+        if let Some(id) = parts.headers.get(own_session_id::HEADER) {
+            let Some(id) = session_id::wrap(&self.keyring, asked.principal, id) else {
+                tracing::error!(
+                    "the wrapped server's session id is too long, or not visible ASCII"
+                );
+                return Err(bad_gateway(asked, "the server's session id is malformed"));
+            };
+            headers.insert(own_session_id::HEADER, id);
+        }
+        // What a GET would be answered with.
+        if asked.request.method == Method::HEAD
+            && let Some(length) = parts.headers.get(CONTENT_LENGTH)
+        {
+            headers.insert(CONTENT_LENGTH, length.clone());
+        }
+        Ok(headers)
+    }
+
+    /// A body without a known end: it is there to be ended with its grant.
+    async fn stream(
+        &self,
+        parts: &Parts,
+        mut asked: Asked<'_>,
+        download: Download,
+    ) -> Result<Body, Reply> {
+        let is_events = is_event_stream(&parts.headers);
+        let listening = is_events && asked.request.method == Method::GET;
+        let place = match asked.place.take() {
+            None if listening => Some(self.take_place(asked.principal)?),
+            place => place.filter(|_| listening),
+        };
+        let open = self.streams.open(asked.principal, listening);
+        self.recheck(&asked).await?;
+        let remaining = asked.principal.expires_at.since(self.clock.now());
+        let is_encoded = is_encoded(&parts.headers);
+        let in_session = asked.in_session || parts.headers.contains_key(own_session_id::HEADER);
+        let announces = listening && !in_session;
+        if announces && is_encoded {
+            tracing::error!(
+                "the wrapped server encodes events that it was asked to send as they are"
+            );
+            return Err(bad_gateway(&asked, "the server's events cannot be read"));
+        }
+        let kind = Kind {
+            is_events,
+            is_encoded,
+            endpoint: announces.then(|| self.endpoint_events(&asked)),
+            expires: listening.then(|| Instant::now() + remaining),
+            place,
+        };
+        Ok(Body::stream(Relay::new(download, open, kind)))
+    }
+
+    /// The grant may have ended before the stream was there to be ended.
+    async fn recheck(&self, asked: &Asked<'_>) -> Result<(), Reply> {
+        let request = asked.request;
+        let again = self.gate.authenticate(&request.headers, request.query());
+        match again.await {
+            Ok(_) => Ok(()),
+            Err(denied) => Err(self.gate.refuse(Transport::StreamableHttp, denied, None)),
+        }
+    }
+
+    fn endpoint_events(&self, asked: &Asked<'_>) -> EndpointEvents {
+        let redirects = Arc::clone(&self.redirects);
+        let endpoints = Arc::clone(&self.endpoints);
+        let principal = Arc::clone(asked.principal);
+        let prefix = self.prefix.clone();
+        // A copy: the original would hold on to the buffer that the request came in.
+        let from = asked.target.as_str().to_owned();
+        EndpointEvents::new(move |address| {
+            let address = redirects.resolve(&from, address).ok()?;
+            Some(endpoints.announce(&address, &prefix, &principal))
+        })
+    }
+}
+
+/// The client's token was good: it would throw that away on a 401, and nobody here can be asked for
+/// another credential on a 407. So the server's refusal of the guard is the guard's trouble.
+fn check_status(status: StatusCode, asked: &Asked<'_>) -> Result<(), Reply> {
+    let refused = matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+    );
+    if !refused {
+        return Ok(());
+    }
+    tracing::error!(
+        status = status.as_u16(),
+        "the wrapped server does not let the guard in; it may need --proxy-bearer-token or --proxy-headers"
+    );
+    Err(bad_gateway(asked, "the server does not let the guard in"))
+}
+
+fn bad_gateway(asked: &Asked<'_>, why: &str) -> Reply {
+    reply::upstream_trouble(asked.message.clone(), StatusCode::BAD_GATEWAY, why)
+}
+
+fn broke_off(error: &hyper::Error) -> Cut {
+    tracing::warn!(%error, "the wrapped server broke off an answer");
+    Cut
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = value.and_then(|value| value.split(';').next());
+    media_type.is_some_and(|media_type| media_type.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let coding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+}

@@ -1,0 +1,119 @@
+//! The body of the wrapped server's answer, and the connection that it comes over.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::pool::{OpenStream, Pool, Single};
+
+/// An answer's body. Dropped before its end, it ends the exchange: the connection, or its stream.
+pub struct Download {
+    body: Incoming,
+    /// Until the answer's end.
+    carrier: Option<Carrier>,
+}
+
+/// What an exchange runs on.
+pub(super) enum Carrier {
+    Single(Lease),
+    Multiplexed { _open: OpenStream },
+}
+
+/// An HTTP/1 connection while an exchange is on it. Unless that came to its proper end, the
+/// connection is closed.
+pub(super) struct Lease {
+    single: Option<Single>,
+    pool: Rc<Pool>,
+    /// For how long it may rest afterwards.
+    pub(super) idle: Duration,
+}
+
+impl Lease {
+    pub(super) const fn new(single: Single, pool: Rc<Pool>, idle: Duration) -> Self {
+        Self {
+            single: Some(single),
+            pool,
+            idle,
+        }
+    }
+
+    pub(super) const fn single(&mut self) -> Option<&mut Single> {
+        self.single.as_mut()
+    }
+
+    fn end(mut self) {
+        let Some(single) = self.single.take_if(|single| single.watch.is_in_step()) else {
+            return;
+        };
+        self.pool.give_back(single, self.idle);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(single) = &self.single {
+            single.abort();
+        }
+    }
+}
+
+impl Download {
+    pub(super) fn new(body: Incoming, carrier: Carrier) -> Self {
+        let mut download = Self {
+            body,
+            carrier: Some(carrier),
+        };
+        download.note_end();
+        download
+    }
+
+    fn note_end(&mut self) {
+        if self.body.is_end_stream() {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(Carrier::Single(lease)) = self.carrier.take() {
+            lease.end();
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                None => {
+                    self.end();
+                    return Poll::Ready(None);
+                }
+                // Trailers go no further.
+                Some(Ok(frame)) if !frame.is_data() => {}
+                frame => {
+                    self.note_end();
+                    return Poll::Ready(frame);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

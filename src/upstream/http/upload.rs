@@ -1,0 +1,205 @@
+//! The body of a request on its way to the wrapped server: whole, or passed on as it comes, bounded
+//! either way.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::socket::Watch;
+use super::trouble::Trouble;
+use crate::http::Cut;
+
+/// A request's body.
+pub struct Upload {
+    content: Content,
+    /// The connection's, once one was chosen.
+    watch: Option<Rc<Watch>>,
+}
+
+enum Content {
+    Whole(Option<Bytes>),
+    /// Boxed: rare beside the small bodies of messages.
+    Passing(Box<Passing>),
+}
+
+struct Passing {
+    body: Incoming,
+    passed: usize,
+    limit: usize,
+    progress: Rc<Progress>,
+}
+
+/// How far a body that is passed on has come.
+pub(super) struct Progress {
+    limit: usize,
+    state: Cell<State>,
+    /// Counts what happens, so that two equal looks can be told from no change.
+    steps: Cell<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The wrapped server is to take more.
+    Passing,
+    /// The client is to send more.
+    Awaiting,
+    TooLarge,
+    Broken,
+    Finished,
+}
+
+impl Upload {
+    pub fn whole(bytes: Bytes) -> Self {
+        Self::of(Content::Whole(
+            Some(bytes).filter(|bytes| !bytes.is_empty()),
+        ))
+    }
+
+    /// A body that is passed on as it comes, and breaks off past `limit` bytes.
+    pub fn passing(body: Incoming, limit: usize) -> Self {
+        let progress = Rc::new(Progress {
+            limit,
+            state: Cell::new(State::Passing),
+            steps: Cell::new(0),
+        });
+        Self::of(Content::Passing(Box::new(Passing {
+            body,
+            passed: 0,
+            limit,
+            progress,
+        })))
+    }
+
+    const fn of(content: Content) -> Self {
+        Self {
+            content,
+            watch: None,
+        }
+    }
+
+    /// Has the connection know when the body is through.
+    pub(super) fn attach(&mut self, watch: &Rc<Watch>) {
+        watch.set_uploading(!self.is_end_stream());
+        self.watch = Some(Rc::clone(watch));
+    }
+
+    /// `None` for a body that is whole: nobody waits for the client there.
+    pub(super) fn progress(&self) -> Option<Rc<Progress>> {
+        match &self.content {
+            Content::Whole(_) => None,
+            Content::Passing(passing) => Some(Rc::clone(&passing.progress)),
+        }
+    }
+}
+
+impl Progress {
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.state.get() == State::Finished
+    }
+
+    /// Whose fault it is that nothing moves.
+    pub(super) fn standstill(&self) -> Option<Trouble> {
+        (self.state.get() == State::Awaiting).then_some(Trouble::ClientSlow)
+    }
+
+    /// Why the body could not be sent, if that was the client's fault.
+    pub(super) fn fault(&self) -> Option<Trouble> {
+        match self.state.get() {
+            State::TooLarge => Some(Trouble::TooLarge { limit: self.limit }),
+            State::Broken => Some(Trouble::ClientBroken),
+            State::Passing | State::Awaiting | State::Finished => None,
+        }
+    }
+
+    fn enter(&self, state: State) {
+        self.state.set(state);
+        self.steps.set(self.steps.get().wrapping_add(1));
+    }
+}
+
+impl Passing {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Cut>>> {
+        loop {
+            let frame = match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    self.progress.state.set(State::Awaiting);
+                    return Poll::Pending;
+                }
+            };
+            let Some(frame) = frame else {
+                self.progress.enter(State::Finished);
+                return Poll::Ready(None);
+            };
+            let Ok(frame) = frame else {
+                return self.fail(State::Broken);
+            };
+            // Trailers go no further.
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            self.passed = self.passed.saturating_add(data.len());
+            if self.passed > self.limit {
+                return self.fail(State::TooLarge);
+            }
+            let finished = self.body.is_end_stream();
+            self.progress.enter(if finished {
+                State::Finished
+            } else {
+                State::Passing
+            });
+            return Poll::Ready(Some(Ok(data)));
+        }
+    }
+
+    fn fail(&self, state: State) -> Poll<Option<Result<Bytes, Cut>>> {
+        self.progress.enter(state);
+        Poll::Ready(Some(Err(Cut)))
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let data = match &mut self.content {
+            Content::Whole(bytes) => bytes.take().map(Ok),
+            Content::Passing(passing) => ready!(passing.poll(context)),
+        };
+        if let Some(watch) = &self.watch
+            && (data.is_none() || self.is_end_stream())
+        {
+            watch.set_uploading(false);
+        }
+        Poll::Ready(data.map(|data| data.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_none(),
+            Content::Passing(passing) => passing.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
+            }
+            Content::Passing(passing) => passing.body.size_hint(),
+        }
+    }
+}
