@@ -114,7 +114,7 @@ impl Provider {
     }
 
     /// What makes the issuer ask for an account where a person is signed in already. Every issuer
-    /// has to know `login` (OpenID Connect Core §15.1); some refuse `select_account`. Google is known
+    /// has to know `login` (`OpenID` Connect Core §15.1); some refuse `select_account`. Google is known
     /// to have it, and needs no password again.
     const fn other_account(&self) -> &'static str {
         match self.kind {
