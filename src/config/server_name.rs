@@ -43,9 +43,24 @@ fn of_command(command: &[OsString]) -> String {
     }
 }
 
-/// The last part of a path or package name, without version and script suffix.
+/// What files and folders are called that say nothing of what is in them.
+const NAMELESS: [&str; 9] = [
+    "index", "main", "cli", "server", "app", "dist", "build", "src", "bin",
+];
+
+/// The last part of a path or package name that says something, without version and script suffix:
+/// `server-x/dist/index.js` is `server-x`.
 fn stem(word: &str) -> &str {
-    let last = word.rsplit('/').next().unwrap_or(word);
+    let mut parts = word.rsplit('/').map(bare);
+    let last = parts.next().unwrap_or(word);
+    if !NAMELESS.contains(&last) {
+        return last;
+    }
+    let telling = parts.find(|part| !part.is_empty() && *part != "." && !NAMELESS.contains(part));
+    telling.unwrap_or(last)
+}
+
+fn bare(last: &str) -> &str {
     let last = last.split(['@', '=']).next().unwrap_or(last);
     [".js", ".mjs", ".cjs", ".ts", ".py", ".sh"]
         .iter()
@@ -69,6 +84,12 @@ mod tests {
             ("uv run server.py", "server"),
             ("/usr/bin/python3 /srv/tools.py", "tools"),
             ("/opt/bin/github-mcp stdio", "github-mcp"),
+            (
+                "node ../server-everything/dist/index.js",
+                "server-everything",
+            ),
+            ("node /srv/index.js", "srv"),
+            ("node index.js", "index"),
             ("npx", "npx"),
             ("", "mcp"),
         ] {

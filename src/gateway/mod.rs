@@ -69,6 +69,10 @@ pub struct Gateway {
 }
 
 /// The ways to a wrapped server.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, in its gateway's Arc"
+)]
 enum Server {
     /// A command.
     Bridge(Bridge),

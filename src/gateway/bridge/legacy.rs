@@ -16,10 +16,10 @@ use hyper::StatusCode;
 use tokio::time::Instant;
 
 use super::event_stream::{Connection, Events};
-use crate::gateway::places::Place;
 use super::session::Session;
 use super::start::STARTED;
 use super::{Bridge, post, reply};
+use crate::gateway::places::Place;
 use crate::http::form::Form;
 use crate::http::{Inbound, Reply};
 use crate::mcp::{Kind, Message, sse};

@@ -12,9 +12,9 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::time::Instant;
 
+use super::super::places::Place;
 use super::event_stream::EventStream;
 use super::exchange::Exchange;
-use super::super::places::Place;
 use crate::grant::{ClientId, GrantId};
 use crate::identity::Identity;
 use crate::mcp::{ErrorCode, Kind, Message, RawId, Version, error_for};
@@ -388,8 +388,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::super::event_stream::{Connection, Events};
-    use crate::gateway::places::Places;
     use super::*;
+    use crate::gateway::places::Places;
 
     const HOUR: Duration = Duration::from_hours(1);
     const MINUTE: Duration = Duration::from_mins(1);
