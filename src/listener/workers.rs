@@ -366,7 +366,9 @@ impl<S: Service> Worker<S> {
             Next::Settle => tokio::task::spawn_local(async move {
                 worker.look_at(stream, place).await;
             }),
-            Next::Serve => tokio::task::spawn_local(self.serve(stream, place)),
+            Next::Serve => tokio::task::spawn_local(async move {
+                worker.serve(stream, place).await;
+            }),
         };
     }
 
@@ -422,13 +424,10 @@ impl<S: Service> Worker<S> {
         }
     }
 
-    fn serve(&self, stream: Stream, place: Place) -> impl Future<Output = ()> + use<S> {
+    async fn serve(&self, stream: Stream, place: Place) {
         let peer = place.peer(stream.is_secure());
-        let connection = connection::serve(stream, peer, Rc::clone(&self.server));
-        async move {
-            connection.await;
-            drop(place);
-        }
+        connection::serve(stream, peer, Rc::clone(&self.server)).await;
+        drop(place);
     }
 }
 

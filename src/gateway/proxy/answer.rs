@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::http::response::Parts;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Response, StatusCode};
 use tokio::time::Instant;
@@ -32,6 +31,24 @@ pub(super) struct Asked<'r> {
     pub(super) message: Option<Bytes>,
 }
 
+/// What the header says of a body without a known end.
+struct Stream {
+    is_events: bool,
+    is_encoded: bool,
+    /// It belongs to a session that has an id.
+    in_session: bool,
+}
+
+impl Stream {
+    fn of(headers: &HeaderMap, asked: &Asked<'_>) -> Self {
+        Self {
+            is_events: is_event_stream(headers),
+            is_encoded: is_encoded(headers),
+            in_session: asked.in_session || headers.contains_key(own_session_id::HEADER),
+        }
+    }
+}
+
 impl Proxy {
     pub(super) async fn reply(
         &self,
@@ -40,13 +57,13 @@ impl Proxy {
     ) -> Result<Reply, Reply> {
         let (parts, download) = response.into_parts();
         check_status(parts.status, &asked)?;
-        let headers = self.header_for(&parts, &asked)?;
-        let body = if download.is_end_stream() {
-            Body::empty()
-        } else if download.size_hint().exact().is_some() {
-            Body::stream(download.map_err(|error| broke_off(&error)))
-        } else {
-            self.stream(&parts, asked, download).await?
+        let is_known = download.is_end_stream() || download.size_hint().exact().is_some();
+        let stream = (!is_known).then(|| Stream::of(&parts.headers, &asked));
+        let headers = self.header_for(parts.headers, &asked)?;
+        let body = match stream {
+            None if download.is_end_stream() => Body::empty(),
+            None => Body::stream(download.map_err(|error| broke_off(&error))),
+            Some(stream) => self.stream(stream, asked, download).await?,
         };
         let mut reply = Response::new(body);
         *reply.status_mut() = parts.status;
@@ -54,10 +71,16 @@ impl Proxy {
         Ok(reply)
     }
 
-    fn header_for(&self, parts: &Parts, asked: &Asked<'_>) -> Result<HeaderMap, Reply> {
-        let mut headers = forwardable_response(parts.headers.clone());
-        if let Some(id) = parts.headers.get(own_session_id::HEADER) {
-            let Some(id) = session_id::wrap(&self.keyring, asked.principal, id) else {
+    fn header_for(&self, theirs: HeaderMap, asked: &Asked<'_>) -> Result<HeaderMap, Reply> {
+        let id = theirs.get(own_session_id::HEADER).cloned();
+        // What a GET would be answered with.
+        let length = theirs
+            .get(CONTENT_LENGTH)
+            .filter(|_| asked.request.method == Method::HEAD)
+            .cloned();
+        let mut headers = forwardable_response(theirs);
+        if let Some(id) = id {
+            let Some(id) = session_id::wrap(&self.keyring, asked.principal, &id) else {
                 tracing::error!(
                     "the wrapped server's session id is too long, or not visible ASCII"
                 );
@@ -65,11 +88,8 @@ impl Proxy {
             };
             headers.insert(own_session_id::HEADER, id);
         }
-        // What a GET would be answered with.
-        if asked.request.method == Method::HEAD
-            && let Some(length) = parts.headers.get(CONTENT_LENGTH)
-        {
-            headers.insert(CONTENT_LENGTH, length.clone());
+        if let Some(length) = length {
+            headers.insert(CONTENT_LENGTH, length);
         }
         Ok(headers)
     }
@@ -77,11 +97,15 @@ impl Proxy {
     /// A body without a known end: it is there to be ended with its grant.
     async fn stream(
         &self,
-        parts: &Parts,
+        stream: Stream,
         mut asked: Asked<'_>,
         download: Download,
     ) -> Result<Body, Reply> {
-        let is_events = is_event_stream(&parts.headers);
+        let Stream {
+            is_events,
+            is_encoded,
+            in_session,
+        } = stream;
         let listening = is_events && asked.request.method == Method::GET;
         let place = match asked.place.take() {
             None if listening => Some(self.take_place(asked.principal)?),
@@ -90,8 +114,6 @@ impl Proxy {
         let open = self.streams.open(asked.principal, listening);
         self.recheck(&asked).await?;
         let remaining = asked.principal.expires_at.since(self.clock.now());
-        let is_encoded = is_encoded(&parts.headers);
-        let in_session = asked.in_session || parts.headers.contains_key(own_session_id::HEADER);
         let announces = listening && !in_session;
         if announces && is_encoded {
             tracing::error!(

@@ -142,11 +142,7 @@ async fn single(stream: Stream) -> Result<Single, Trouble> {
         .handshake(io)
         .await
         .map_err(|error| Trouble::Unreachable(chain(&error)))?;
-    // Its errors are the exchange's, and reported there.
-    let task = tokio::task::spawn_local(async move {
-        let _ = connection.await;
-    });
-    Ok(Single::new(sender, watch, task.abort_handle()))
+    Ok(Single::new(sender, connection, watch))
 }
 
 async fn multiplexed(stream: Stream) -> Result<Multiplexed, Trouble> {

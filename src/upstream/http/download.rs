@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +25,7 @@ pub(super) enum Carrier {
 }
 
 /// An HTTP/1 connection while an exchange is on it. Unless that came to its proper end, the
-/// connection is closed.
+/// connection is dropped, and with that closed.
 pub(super) struct Lease {
     single: Option<Single>,
     pool: Rc<Pool>,
@@ -54,14 +54,6 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(single) = &self.single {
-            single.abort();
-        }
-    }
-}
-
 impl Download {
     pub(super) fn new(body: Incoming, carrier: Carrier) -> Self {
         let mut download = Self {
@@ -76,6 +68,24 @@ impl Download {
         if self.body.is_end_stream() {
             self.end();
         }
+    }
+
+    /// What the body waits for is done here, by whoever waits: nobody else reads the connection.
+    fn poll_body(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(Carrier::Single(lease)) = &mut self.carrier else {
+            return Pin::new(&mut self.body).poll_frame(context);
+        };
+        let mut nobody = Context::from_waker(Waker::noop());
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(&mut nobody) {
+            return Poll::Ready(frame);
+        }
+        if let Some(single) = lease.single() {
+            single.drive(context);
+        }
+        Pin::new(&mut self.body).poll_frame(&mut nobody)
     }
 
     fn end(&mut self) {
@@ -94,7 +104,7 @@ impl Body for Download {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         loop {
-            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            match ready!(self.poll_body(context)) {
                 None => {
                     self.end();
                     return Poll::Ready(None);

@@ -4,14 +4,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
-use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, Sleep};
 
-use super::socket::Watch;
+use super::socket::{Socket, Watch};
 use super::upload::Upload;
 
 /// An idle connection is closed after this long, or earlier if the server says so.
@@ -47,31 +49,57 @@ pub(super) struct Pool {
     is_swept: Cell<bool>,
 }
 
-/// An HTTP/1 connection. It carries one request at a time.
+/// An HTTP/1 connection. It carries one request at a time, and is driven by whoever waits for the
+/// answer: no task of its own, whose wake-ups would cost each request as much as its system calls.
+/// Dropping it closes it, whatever is under way.
 pub(super) struct Single {
     pub(super) sender: http1::SendRequest<Upload>,
+    connection: Pin<Box<http1::Connection<TokioIo<Socket>, Upload>>>,
     pub(super) watch: Rc<Watch>,
-    task: AbortHandle,
+    has_ended: bool,
+    /// When an answer is overdue. Kept, because moving a timer on costs less than making one.
+    overdue: Pin<Box<Sleep>>,
     closes_at: Instant,
 }
 
 impl Single {
     pub(super) fn new(
         sender: http1::SendRequest<Upload>,
+        connection: http1::Connection<TokioIo<Socket>, Upload>,
         watch: Rc<Watch>,
-        task: AbortHandle,
     ) -> Self {
         Self {
             sender,
+            connection: Box::pin(connection),
             watch,
-            task,
+            has_ended: false,
+            overdue: Box::pin(tokio::time::sleep(IDLE)),
             closes_at: Instant::now(),
         }
     }
 
-    /// Ends the connection, whatever is under way on it.
-    pub(super) fn abort(&self) {
-        self.task.abort();
+    /// Lets the connection do what it can. Its errors are the exchange's, and reported there.
+    pub(super) fn drive(&mut self, context: &mut Context<'_>) {
+        if !self.has_ended {
+            self.has_ended = self.connection.as_mut().poll(context).is_ready();
+        }
+    }
+
+    /// From now on an answer may take so long.
+    pub(super) fn allow(&mut self, patience: Duration) {
+        self.overdue.as_mut().reset(Instant::now() + patience);
+    }
+
+    pub(super) fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
+        self.overdue.as_mut().poll(context).is_ready()
+    }
+
+    /// Whether it can carry a request: it is open, the last answer has ended, and nothing stands
+    /// behind that.
+    fn is_of_use(&mut self, now: Instant) -> bool {
+        // Nobody waits for what it may find.
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        !self.has_ended && now < self.closes_at && self.sender.is_ready()
     }
 }
 
@@ -126,18 +154,13 @@ impl Drop for OpenStream {
 }
 
 impl Pool {
-    /// A connection that rests. hyper is ready for a request only after it has found nothing behind
-    /// the last answer: one that is not, or was closed, is passed over.
+    /// A connection that rests.
     pub(super) fn take(&self) -> Option<Single> {
-        let mut idle = self.idle.borrow_mut();
         let now = Instant::now();
-        let is_of_use = |single: &Single| !single.sender.is_closed() && now < single.closes_at;
         loop {
-            let settled = |single: &Single| single.sender.is_ready() || !is_of_use(single);
-            let last = idle.iter().rposition(settled)?;
-            let single = idle.remove(last)?;
-            if is_of_use(&single) {
-                return Some(single);
+            let mut last = self.idle.borrow_mut().pop_back()?;
+            if last.is_of_use(now) {
+                return Some(last);
             }
         }
     }
@@ -171,7 +194,7 @@ impl Pool {
             tokio::time::sleep(SWEEP).await;
             let now = Instant::now();
             let mut idle = self.idle.borrow_mut();
-            idle.retain(|single| !single.sender.is_closed() && now < single.closes_at);
+            idle.retain_mut(|single| single.is_of_use(now));
             let mut multiplexed = self.multiplexed.borrow_mut();
             multiplexed.retain(|connection| connection.is_of_use(now));
             if idle.is_empty() && multiplexed.is_empty() {

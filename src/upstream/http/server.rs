@@ -3,10 +3,13 @@
 //! A request that may have run is never sent a second time. Only one that hyper gives back unsent,
 //! because its connection had just been closed, goes out on another.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::http::uri::{Authority, PathAndQuery, Scheme};
@@ -192,8 +195,7 @@ async fn exchange(
     };
     request.body_mut().attach(&single.watch);
     let progress = request.body().progress();
-    let response = single.sender.try_send_request(*request);
-    match within(patience, progress.as_deref(), response).await {
+    match answer(single, *request, progress.as_deref(), patience).await {
         Ok(Ok(response)) => {
             lease.idle = idle_time(response.headers());
             let carrier = Carrier::Single(lease);
@@ -202,6 +204,43 @@ async fn exchange(
         Ok(Err(error)) => failure(error, progress.as_deref()),
         Err(trouble) => Outcome::Failed(trouble),
     }
+}
+
+/// The head of the answer. What it waits for is done here, by whoever waits. A body on its way may
+/// take its time, as long as it moves.
+async fn answer(
+    single: &mut Single,
+    request: Request<Upload>,
+    progress: Option<&Progress>,
+    patience: Duration,
+) -> Result<Result<Response<Incoming>, TrySendError<Request<Upload>>>, Trouble> {
+    let is_uploading = || progress.is_some_and(|progress| !progress.is_finished());
+    single.allow(if is_uploading() { STANDSTILL } else { patience });
+    let mut seen = progress.map(Progress::steps);
+    let mut was_uploading = is_uploading();
+    let mut response = pin!(single.sender.try_send_request(request));
+    poll_fn(|context| {
+        single.drive(context);
+        let mut nobody = Context::from_waker(Waker::noop());
+        if let Poll::Ready(response) = response.as_mut().poll(&mut nobody) {
+            return Poll::Ready(Ok(response));
+        }
+        if was_uploading && !is_uploading() {
+            was_uploading = false;
+            single.allow(patience);
+        }
+        while single.is_overdue(context) {
+            let now = progress.map(Progress::steps);
+            if !was_uploading || seen == now {
+                let standstill = progress.and_then(Progress::standstill);
+                return Poll::Ready(Err(standstill.unwrap_or(Trouble::Slow(patience))));
+            }
+            seen = now;
+            single.allow(STANDSTILL);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 fn failure(mut error: TrySendError<Request<Upload>>, progress: Option<&Progress>) -> Outcome {
