@@ -123,7 +123,7 @@ impl Guard {
     /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
     pub fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         let (store, keyring) = open_state(&config.store, &clock)?;
-        let parts = Parts::new(config, &store, &keyring, &clock);
+        let parts = Parts::new(config, &store, keyring, clock);
         let health = Health::default();
         let drain = Drain::new();
         let routes = Arc::new(parts.routes(config, &health));
@@ -157,7 +157,7 @@ impl Guard {
             }
         }
         // There will be none any more; that is no reason to stop.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Takes over who may sign in. It counts from the next request on, and what people have open
@@ -194,7 +194,7 @@ impl Guard {
 }
 
 impl Parts {
-    fn new(config: &Config, store: &Store, keyring: &Keyring, clock: &Clock) -> Self {
+    fn new(config: &Config, store: &Store, keyring: Keyring, clock: Clock) -> Self {
         let origins = Origins::new(config.external_url.clone(), config.allowed_origins.clone());
         let grants = Grants::new(
             store.clone(),
@@ -229,8 +229,8 @@ impl Parts {
             gateway_settings(config),
             config.upstream.clone(),
             Arc::clone(&resource),
-            keyring.clone(),
-            clock.clone(),
+            keyring,
+            clock,
         );
         Self {
             grants,

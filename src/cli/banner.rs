@@ -4,7 +4,6 @@
 use serde_json::json;
 
 use crate::config::Config;
-use crate::upstream::Upstream;
 
 /// The banner, without a line break at its end. Holds no secret.
 pub fn banner(config: &Config) -> String {
@@ -40,10 +39,9 @@ fn welcome(config: &Config) -> String {
 
 /// What stands behind the guard, where its name does not say so.
 fn server(config: &Config) -> String {
-    match &config.upstream {
-        Upstream::Command(_) => String::new(),
-        Upstream::Url(settings) => format!("\x20 Server     {}\n", settings.url),
-    }
+    config
+        .upstream_url()
+        .map_or_else(String::new, |url| format!("\x20 Server     {url}\n"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use super::options::{self, Default, Opt};
 use super::raw::Server;
 use super::{Config, Given, RawConfig, Setting, StoreSettings};
-use crate::upstream::Upstream;
 
 /// A line for each option: name, value, source. Secrets, and the values of `--env` and
 /// `--proxy-headers`, are hidden.
@@ -64,7 +63,11 @@ fn by_default(option: &Opt, config: Option<&Config>) -> String {
             StoreSettings::Memory => Some("none".to_owned()),
         },
         "allowed-origins" => Some(config.external_url.origin().to_owned()),
-        "github-api-url" => config.identity.github.as_ref().map(|it| it.api_url.to_string()),
+        "github-api-url" => config
+            .identity
+            .github
+            .as_ref()
+            .map(|it| it.api_url.to_string()),
         "oidc-provider-name" => config.identity.oidc.as_ref().map(|it| it.name.clone()),
         _ => None,
     });
@@ -85,14 +88,14 @@ fn server(raw: &RawConfig, config: Option<&Config>) -> (&'static str, String, St
         (Server::Command(_), _) => "behind --".to_owned(),
         (Server::Url(_), _) => "argument".to_owned(),
     };
-    match (server, config.map(|config| &config.upstream)) {
+    match (server, config.and_then(Config::upstream_url)) {
         (Server::Command(command), _) => {
             let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
             let text = words.join(" ").escape_debug().to_string();
             ("command", text, place)
         }
-        (Server::Url(_), Some(Upstream::Url(upstream))) => ("url", upstream.url.to_string(), place),
-        (Server::Url(_), _) => ("url", "(hidden)".to_owned(), place),
+        (Server::Url(_), Some(url)) => ("url", url.to_owned(), place),
+        (Server::Url(_), None) => ("url", "(hidden)".to_owned(), place),
     }
 }
 

@@ -117,9 +117,9 @@ impl Server {
 impl Given {
     fn says_the_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Open(these), Self::Open(those)) => these == those,
-            (Self::Secret(this), Self::Secret(that)) => {
-                this.expose_secret() == that.expose_secret()
+            (Self::Open(texts), Self::Open(others)) => texts == others,
+            (Self::Secret(secret), Self::Secret(other)) => {
+                secret.expose_secret() == other.expose_secret()
             }
             _ => false,
         }

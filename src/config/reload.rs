@@ -22,10 +22,7 @@ pub struct Reread {
 
 impl Reader {
     /// `arguments` are without the program's name.
-    pub fn new(
-        arguments: impl IntoIterator<Item = OsString>,
-        surroundings: Surroundings,
-    ) -> Self {
+    pub fn new(arguments: impl IntoIterator<Item = OsString>, surroundings: Surroundings) -> Self {
         Self {
             arguments: arguments.into_iter().collect(),
             surroundings,
@@ -82,7 +79,10 @@ mod tests {
             })
         });
         let arguments = ["--config", "g.toml", "--store", "memory:"];
-        (Reader::new(arguments.map(OsString::from), surroundings), file)
+        (
+            Reader::new(arguments.map(OsString::from), surroundings),
+            file,
+        )
     }
 
     const BASE: &str = "external-url = 'http://localhost:1'\ncommand = ['sh']\n";
@@ -98,7 +98,11 @@ mod tests {
 
     #[test]
     fn who_may_sign_in_needs_no_restart() {
-        let reread = reread("password = 'one'", "password = 'two'\nallow-any-user = true").unwrap();
+        let reread = reread(
+            "password = 'one'",
+            "password = 'two'\nallow-any-user = true",
+        )
+        .unwrap();
         assert_eq!(reread.needs_restart, [""; 0]);
         assert_eq!(reread.config.identity.local.len(), 1);
     }
@@ -110,7 +114,10 @@ mod tests {
         let after = "password = 'x'\nclean-env = true\nregistration = 'token'\n\
                      registration-token = 'canary-2'";
         let named = reread(before, after).unwrap().needs_restart;
-        assert_eq!(named, ["--registration-token", "--max-children", "--clean-env"]);
+        assert_eq!(
+            named,
+            ["--registration-token", "--max-children", "--clean-env"]
+        );
         assert_eq!(reread(before, before).unwrap().needs_restart, [""; 0]);
     }
 
@@ -128,7 +135,12 @@ mod tests {
 
     #[test]
     fn a_file_that_is_refused_is_refused_as_at_the_start() {
-        for after in ["", "pasword = 'x'", "password = ''", "password = 'x'\nlisten = '1'"] {
+        for after in [
+            "",
+            "pasword = 'x'",
+            "password = ''",
+            "password = 'x'\nlisten = '1'",
+        ] {
             assert!(reread("password = 'x'", after).is_err(), "{after}");
         }
     }

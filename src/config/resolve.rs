@@ -14,6 +14,7 @@ use crate::grant::{Lifetimes, ResourceUri};
 use crate::http::ExternalUrl;
 use crate::oauth::{self, RedirectPattern, RegistrationPolicy};
 use crate::telemetry;
+use crate::upstream::Upstream;
 
 const REGISTRATION_OFF: &str = "--registration is `off`: no new client can register; those that \
                                 are registered already go on";
@@ -67,6 +68,14 @@ impl Config {
     /// The URL that people give to their clients.
     pub fn mcp_url(&self) -> &str {
         &self.oauth.resource.0
+    }
+
+    /// The address of the wrapped server, if it has one.
+    pub fn upstream_url(&self) -> Option<&str> {
+        match &self.upstream {
+            Upstream::Command(_) => None,
+            Upstream::Url(settings) => Some(settings.url.as_str()),
+        }
     }
 }
 
@@ -256,7 +265,7 @@ impl RawConfig {
 mod tests {
     use super::*;
     use crate::config::{Invocation, Surroundings, from_args};
-    use crate::upstream::{Isolation, Upstream};
+    use crate::upstream::Isolation;
 
     type Pairs<'a> = &'a [(&'static str, &'static str)];
 

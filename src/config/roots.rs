@@ -31,7 +31,11 @@ mod tests {
 
     fn read(arguments: &[&str]) -> Result<Option<Vec<u8>>, ConfigError> {
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let files = [("root.pem", ROOT), ("none.pem", "x"), ("broken.pem", broken)];
+        let files = [
+            ("root.pem", ROOT),
+            ("none.pem", "x"),
+            ("broken.pem", broken),
+        ];
         let arguments = arguments.iter().map(OsString::from);
         match from_args(arguments, Surroundings::fake(&[], &files))? {
             Invocation::Serve(raw) => extra(&raw),

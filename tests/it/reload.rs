@@ -38,8 +38,7 @@ impl Household {
     }
 
     fn sign_in(&self, name: &str) -> Tokens {
-        self.oauth
-            .sign_in_as(&self.guard, name, &password_of(name))
+        self.oauth.sign_in_as(&self.guard, name, &password_of(name))
     }
 
     fn users(&self, names: &[&str]) {

@@ -44,9 +44,8 @@ pub(super) const OPTIONS: &[Opt] = &[
         "GitHub, or an Enterprise Server",
     )
     .or("https://github.com"),
-    opt("github-api-url", Kind::One("URL"), "Its REST API").or_derived(
-        "https://api.github.com; of an Enterprise Server: /api/v3 below --github-url",
-    ),
+    opt("github-api-url", Kind::One("URL"), "Its REST API")
+        .or_derived("https://api.github.com; of an Enterprise Server: /api/v3 below --github-url"),
     opt(
         "google-client-id",
         Kind::One("ID"),

@@ -120,11 +120,7 @@ mod tests {
     fn sign_in(url: &str, arguments: &[&str]) -> Result<Vec<LocalUser>, ConfigError> {
         let users: &str = format!("alice:{HASH}\nbob:{HASH}\n").leak();
         let owners: &str = format!("owner:{HASH}").leak();
-        let files = [
-            ("users", users),
-            ("owners", owners),
-            ("bad", "x"),
-        ];
+        let files = [("users", users), ("owners", owners), ("bad", "x")];
         let surroundings = Surroundings::fake(&[], &files);
         let arguments = arguments.iter().map(Into::into);
         let Invocation::Serve(raw) = from_args(arguments, surroundings)? else {

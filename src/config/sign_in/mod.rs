@@ -103,10 +103,10 @@ pub(super) fn warnings(
     if raw.is_on("allow-any-user")? && open.is_empty() {
         warnings.push(ANY_USER_IN_VAIN.to_owned());
     }
-    warnings.extend(
-        open.iter()
-            .map(|name| format!("--allow-any-user: anybody with an account at {name} may come in")),
-    );
+    warnings
+        .extend(open.iter().map(|name| {
+            format!("--allow-any-user: anybody with an account at {name} may come in")
+        }));
     if raw.is_on("no-provider-auto-select")? {
         warnings.push(AUTO_SELECT_IN_VAIN.to_owned());
     }

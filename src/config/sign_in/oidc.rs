@@ -22,7 +22,7 @@ pub(super) const PROVIDER: Provider = Provider {
     ],
 };
 
-/// Where an issuer's discovery document is (OpenID Connect Discovery 1.0 §4).
+/// Where an issuer's discovery document is (`OpenID` Connect Discovery 1.0 §4).
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 
 const OPENID: &str = "openid";

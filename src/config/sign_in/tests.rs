@@ -91,22 +91,14 @@ fn half_a_provider_is_refused_and_says_what_to_add() {
             "--github-url",
             "--github-client-id",
         ),
-        (
-            &[GOOGLE[0]],
-            "--google-client-id",
-            "--google-client-secret",
-        ),
+        (&[GOOGLE[0]], "--google-client-id", "--google-client-secret"),
         (&[GOOGLE[1]], "--google-client-secret", "--google-client-id"),
         (
             &[("google-allowed-users", "a@example.com")],
             "--google-allowed-users",
             "--google-client-id",
         ),
-        (
-            &[OIDC[0]],
-            "--oidc-configuration-url",
-            "--oidc-client-id",
-        ),
+        (&[OIDC[0]], "--oidc-configuration-url", "--oidc-client-id"),
         (&[OIDC[1]], "--oidc-client-id", "--oidc-configuration-url"),
         (
             &[("oidc-client-secret", "canary")],
@@ -281,7 +273,11 @@ fn google_is_a_preset_with_workspaces() {
         ("google-allowed-users", "Anna@Example.com"),
         ("google-allowed-workspaces", "example.org"),
     ];
-    let google = resolve(&[&GOOGLE, &rules]).unwrap().identity.google.unwrap();
+    let google = resolve(&[&GOOGLE, &rules])
+        .unwrap()
+        .identity
+        .google
+        .unwrap();
     assert_eq!(google.name, "Google");
     assert_eq!(
         google.configuration_url.as_str(),
@@ -334,10 +330,7 @@ fn what_is_said_of_an_issuer_is_taken_over() {
     assert_eq!(oidc.name, "Example");
     assert_eq!(oidc.rules.user_id_field, "/preferred_username");
     assert_eq!(oidc.rules.users.len(), 3);
-    assert_eq!(
-        oidc.rules.user_globs,
-        [UserGlob::parse("*.admin").unwrap()]
-    );
+    assert_eq!(oidc.rules.user_globs, [UserGlob::parse("*.admin").unwrap()]);
     let lengths: Vec<_> = oidc.rules.claims.iter().map(Vec::len).collect();
     assert_eq!(lengths, [2, 1]);
     assert!(oidc.kept_claims.is_empty());

@@ -50,8 +50,7 @@ pub(super) fn settings(
 /// The MCP endpoint. Its path is the public one as well, so it must be one that gets in at the door
 /// and that nothing else answers.
 fn endpoint(text: &str) -> Result<Url, String> {
-    let mut url =
-        Url::parse(text).map_err(|_| "write a whole URL: `http://127.0.0.1:3000/mcp`")?;
+    let mut url = Url::parse(text).map_err(|_| "write a whole URL: `http://127.0.0.1:3000/mcp`")?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("write an http or https URL: `http://127.0.0.1:3000/mcp`".into());
     }
