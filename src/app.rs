@@ -2,19 +2,22 @@
 //! place that knows every part.
 //!
 //! Start: store → keyring → parts → sockets → workers. The listeners are up before any child is.
+//! Reload (SIGHUP): all is read and judged anew, and who may sign in is taken over; a configuration
+//! that is refused changes nothing.
 //! Stop: not ready → no new connections → listening streams end → what is in flight finishes, or the
 //! grace runs out → children → store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin::Health;
 use crate::clock::Clock;
-use crate::config::{Config, StoreSettings};
+use crate::config::{Config, ConfigError, Reread, StoreSettings};
 use crate::crypto::{Keyring, KeyringError};
 use crate::gateway::{self, Gateway};
 use crate::grant::{GrantId, Grants};
@@ -24,13 +27,19 @@ use crate::identity::IdentityProviders;
 use crate::listener::{self, BindError, Drain, Workers};
 use crate::oauth::AuthorizationServer;
 use crate::resource::ProtectedResource;
-use crate::routes::{MCP_PATH, Routes};
+use crate::routes::Routes;
 use crate::store::{OpenError, Store};
 
 /// Overdue requests and idle sessions are looked for this often.
 const SWEEP_SESSIONS: Duration = Duration::from_secs(1);
 /// Expired records and unused clients, this often.
 const SWEEP_STORE: Duration = Duration::from_mins(5);
+
+/// That anybody may come in is said this often.
+const WARN_OF_ANYBODY: Duration = Duration::from_hours(1);
+/// What was decided by the old rules is out of use by then: [`ProtectedResource`] remembers it for
+/// five seconds.
+const RULES_SETTLE: Duration = Duration::from_secs(6);
 
 /// Why the guard did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -47,28 +56,47 @@ pub enum Error {
 
 /// A running guard.
 pub struct Guard {
-    gateway: Arc<Gateway>,
+    parts: Parts,
     store: Store,
     health: Health,
     drain: Drain,
     workers: Workers,
     shutdown_grace: Duration,
+    /// Who may sign in with which provider without being on a list; changes with every reload.
+    open_to_anybody: watch::Sender<Vec<String>>,
     chores: JoinSet<()>,
 }
 
-/// Runs a guard until SIGTERM or SIGINT. `ready` is called once it listens. A second signal does
-/// not wait for anything any more.
-pub fn run(config: &Config, ready: impl FnOnce(&Config)) -> Result<(), Error> {
+/// What knows and decides, as far as more than one of the others needs it.
+struct Parts {
+    grants: Grants,
+    origins: Origins,
+    identity: Arc<IdentityProviders>,
+    resource: Arc<ProtectedResource>,
+    authorization_server: Arc<AuthorizationServer>,
+    gateway: Arc<Gateway>,
+}
+
+/// Runs a guard until SIGTERM or SIGINT. `ready` is called once it listens, `reread` at every
+/// SIGHUP. A second signal to stop does not wait for anything any more.
+pub fn run(
+    config: &Config,
+    reread: impl Fn() -> Result<Reread, ConfigError>,
+    ready: impl FnOnce(&Config),
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
+        let listen_for = |kind| signal(kind).map_err(Error::Runtime);
+        let mut terminate = listen_for(SignalKind::terminate())?;
+        let mut interrupt = listen_for(SignalKind::interrupt())?;
+        let hangup = listen_for(SignalKind::hangup())?;
         let guard = Guard::start(config, Clock::system())?;
         ready(config);
         tokio::select! {
+            () = guard.reload_at(hangup, reread) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
@@ -95,6 +123,78 @@ impl Guard {
     /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
     pub fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
         let (store, keyring) = open_state(&config.store, &clock)?;
+        let parts = Parts::new(config, &store, keyring, clock);
+        let health = Health::default();
+        let drain = Drain::new();
+        let routes = Arc::new(parts.routes(config, &health));
+        let workers = listener::bind(&listener_settings(config))?
+            .serve(&routes, &drain)
+            .map_err(Error::Runtime)?;
+        let (open_to_anybody, rules) = watch::channel(config.open_to_anybody.clone());
+        Ok(Self {
+            chores: parts.chores(&store, &rules),
+            parts,
+            store,
+            health,
+            drain,
+            workers,
+            shutdown_grace: config.shutdown_grace,
+            open_to_anybody,
+        })
+    }
+
+    /// Reloads at every such signal, for ever.
+    async fn reload_at(
+        &self,
+        mut signal: Signal,
+        reread: impl Fn() -> Result<Reread, ConfigError>,
+    ) {
+        while signal.recv().await.is_some() {
+            match reread() {
+                Ok(reread) => self.reload(reread),
+                Err(error) => tracing::error!(event = "reload_refused", %error,
+                    hint = error.hint_text(), "the configuration is refused; the old one stays"),
+            }
+        }
+        // There will be none any more; that is no reason to stop.
+        std::future::pending::<()>().await;
+    }
+
+    /// Takes over who may sign in. It counts from the next request on, and what people have open
+    /// who are no longer let in ends.
+    pub fn reload(&self, reread: Reread) {
+        let Reread {
+            config,
+            needs_restart,
+        } = reread;
+        self.parts.identity.reload(config.identity);
+        self.parts.resource.forget();
+        self.parts.gateway.end_unwelcome(&self.parts.identity);
+        self.open_to_anybody.send_replace(config.open_to_anybody);
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        if !needs_restart.is_empty() {
+            tracing::warn!("needs a restart: {}", needs_restart.join(", "));
+        }
+        tracing::info!(event = "reloaded", "who may sign in was read anew");
+    }
+
+    /// Stops in order; takes at most the grace, and what the children take to go.
+    pub async fn stop(mut self) {
+        self.health.stop();
+        self.drain.begin();
+        self.parts.gateway.end_listening();
+        self.drain.wait(self.shutdown_grace).await;
+        self.parts.gateway.stop().await;
+        self.chores.shutdown().await;
+        self.workers.join();
+        self.store.close().await;
+    }
+}
+
+impl Parts {
+    fn new(config: &Config, store: &Store, keyring: Keyring, clock: Clock) -> Self {
         let origins = Origins::new(config.external_url.clone(), config.allowed_origins.clone());
         let grants = Grants::new(
             store.clone(),
@@ -111,7 +211,7 @@ impl Guard {
         );
         let resource = ProtectedResource::new(
             &config.external_url,
-            MCP_PATH,
+            &config.mcp_path,
             grants.clone(),
             Arc::clone(&identity),
             clock.clone(),
@@ -122,7 +222,7 @@ impl Guard {
             keyring.clone(),
             grants.clone(),
             clock.clone(),
-            identity,
+            Arc::clone(&identity),
             origins.clone(),
         );
         let gateway = Gateway::new(
@@ -132,44 +232,46 @@ impl Guard {
             keyring,
             clock,
         );
-        let health = Health::default();
-        let routes = Arc::new(Routes {
-            external_url: config.external_url.clone(),
-            server_name: config.oauth.server_name.clone(),
+        Self {
+            grants,
             origins,
-            trusted_proxies: config.trusted_proxies.clone(),
-            authorization_server: Arc::clone(&authorization_server),
+            identity,
             resource,
-            gateway: Arc::clone(&gateway),
-            health: health.clone(),
-        });
-        let drain = Drain::new();
-        let workers = listener::bind(&listener_settings(config))?
-            .serve(&routes, &drain)
-            .map_err(Error::Runtime)?;
-        let chores = chores(&gateway, &authorization_server, &store, &grants);
-        let shutdown_grace = config.shutdown_grace;
-        Ok(Self {
+            authorization_server,
             gateway,
-            store,
-            health,
-            drain,
-            workers,
-            shutdown_grace,
-            chores,
-        })
+        }
     }
 
-    /// Stops in order; takes at most the grace, and what the children take to go.
-    pub async fn stop(mut self) {
-        self.health.stop();
-        self.drain.begin();
-        self.gateway.end_listening();
-        self.drain.wait(self.shutdown_grace).await;
-        self.gateway.stop().await;
-        self.chores.shutdown().await;
-        self.workers.join();
-        self.store.close().await;
+    fn routes(&self, config: &Config, health: &Health) -> Routes {
+        Routes {
+            external_url: config.external_url.clone(),
+            server_name: config.oauth.server_name.clone(),
+            origins: self.origins.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            authorization_server: Arc::clone(&self.authorization_server),
+            resource: Arc::clone(&self.resource),
+            gateway: Arc::clone(&self.gateway),
+            health: health.clone(),
+        }
+    }
+
+    /// What is to be done again and again. `rules` changes whenever they do.
+    fn chores(&self, store: &Store, rules: &watch::Receiver<Vec<String>>) -> JoinSet<()> {
+        let gateway = || Arc::clone(&self.gateway);
+        let mut chores = JoinSet::new();
+        chores.spawn(sweep_sessions(gateway()));
+        chores.spawn(sweep_store(
+            Arc::clone(&self.authorization_server),
+            store.clone(),
+        ));
+        chores.spawn(end_revoked_streams(gateway(), self.grants.revocations()));
+        chores.spawn(end_latecomers(
+            gateway(),
+            Arc::clone(&self.identity),
+            rules.clone(),
+        ));
+        chores.spawn(warn_of_anybody(rules.clone()));
+        chores
     }
 }
 
@@ -208,22 +310,6 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
     }
 }
 
-fn chores(
-    gateway: &Arc<Gateway>,
-    authorization_server: &Arc<AuthorizationServer>,
-    store: &Store,
-    grants: &Grants,
-) -> JoinSet<()> {
-    let mut chores = JoinSet::new();
-    chores.spawn(sweep_sessions(Arc::clone(gateway)));
-    chores.spawn(sweep_store(Arc::clone(authorization_server), store.clone()));
-    chores.spawn(end_revoked_streams(
-        Arc::clone(gateway),
-        grants.revocations(),
-    ));
-    chores
-}
-
 async fn sweep_sessions(gateway: Arc<Gateway>) {
     loop {
         tokio::time::sleep(SWEEP_SESSIONS).await;
@@ -254,6 +340,31 @@ async fn end_revoked_streams(
                 gateway.end_listening();
             }
             Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Who was let in by the old rules a moment before they changed may have opened something since.
+async fn end_latecomers(
+    gateway: Arc<Gateway>,
+    identity: Arc<IdentityProviders>,
+    mut rules: watch::Receiver<Vec<String>>,
+) {
+    while rules.changed().await.is_ok() {
+        tokio::time::sleep(RULES_SETTLE).await;
+        gateway.end_unwelcome(&identity);
+    }
+}
+
+async fn warn_of_anybody(open: watch::Receiver<Vec<String>>) {
+    loop {
+        tokio::time::sleep(WARN_OF_ANYBODY).await;
+        let providers = open.borrow().join(", ");
+        if !providers.is_empty() {
+            tracing::warn!(
+                providers,
+                "anybody with an account there may come in (--allow-any-user)"
+            );
         }
     }
 }

@@ -15,7 +15,9 @@ use mcp_guard::grant::{
     Approval, ClientId, CodeChallenge, Grants, Lifetimes, Redemption, ResourceUri, Scopes,
 };
 use mcp_guard::http::ExternalUrl;
-use mcp_guard::identity::{Identity, Subject};
+use mcp_guard::http::client::HttpClient;
+use mcp_guard::identity::local::{LocalUser, PasswordSecret};
+use mcp_guard::identity::{Identity, IdentityProviders, Settings};
 use mcp_guard::mcp::{Message, Replace};
 use mcp_guard::resource::ProtectedResource;
 use mcp_guard::store::Store;
@@ -98,18 +100,29 @@ async fn guarded() -> anyhow::Result<(std::sync::Arc<ProtectedResource>, String)
         refresh_grace: hour,
     };
     let store = Store::memory(clock.clone());
-    let grants = Grants::new(store, Keyring::ephemeral(), clock.clone(), lifetimes);
     let external = ExternalUrl::parse("https://guard.test")?;
-    let resource = ProtectedResource::new(&external, "/mcp", grants.clone(), clock);
+    let user = LocalUser {
+        name: "bench".into(),
+        secret: PasswordSecret::Plain("not asked for".into()),
+    };
+    let settings = Settings {
+        local: vec![user],
+        ..Settings::default()
+    };
+    let client = HttpClient::default();
+    let identity = IdentityProviders::new(
+        settings,
+        external.clone(),
+        client,
+        store.clone(),
+        clock.clone(),
+    );
+    let grants = Grants::new(store, Keyring::ephemeral(), clock.clone(), lifetimes);
+    let resource = ProtectedResource::new(&external, "/mcp", grants.clone(), identity, clock);
     let client = ClientId("mcp_bench".into());
     let challenge = CodeChallenge::parse(Some(CHALLENGE), Some("S256"));
     let approval = Approval {
-        identity: Identity {
-            subject: Subject::local("bench"),
-            login: "bench".into(),
-            email: None,
-            groups: Vec::new(),
-        },
+        identity: Identity::local("bench"),
         client: client.clone(),
         redirect_uri: "http://localhost/".into(),
         code_challenge: challenge.map_err(anyhow::Error::msg)?,

@@ -15,8 +15,9 @@ pub fn banner(config: &Config) -> String {
     format!(
         "mcp-guard {version} guards {name}\n\
          \n\
+         {server}\
          \x20 MCP URL    {url}\n\
-         \x20 Sign-in    {users}\n\
+         \x20 Sign-in    {welcome}\n\
          \x20 Listening  {listening}\n\
          \n\
          Add it to a client:\n\
@@ -25,27 +26,22 @@ pub fn banner(config: &Config) -> String {
          \x20 Cursor       in ~/.cursor/mcp.json: {cursor}\n\
          \x20 Inspector    npx @modelcontextprotocol/inspector  (Streamable HTTP, the URL above)\n",
         version = env!("CARGO_PKG_VERSION"),
-        users = users(config),
+        server = server(config),
+        welcome = welcome(config),
         listening = addresses.join(", "),
     )
 }
 
-/// How many names are worth listing.
-const NAMES: usize = 5;
+/// A line for each way to sign in, the later ones under the first.
+fn welcome(config: &Config) -> String {
+    config.welcome.join("\n             ")
+}
 
-fn users(config: &Config) -> String {
-    let mut names: Vec<_> = config
-        .identity
-        .local
-        .iter()
-        .take(NAMES)
-        .map(|user| user.name.escape_debug().to_string())
-        .collect();
-    match config.identity.local.len().saturating_sub(NAMES) {
-        0 => {}
-        more => names.push(format!("and {more} more")),
-    }
-    format!("{}, by password", names.join(", "))
+/// What stands behind the guard, where its name does not say so.
+fn server(config: &Config) -> String {
+    config
+        .upstream_url()
+        .map_or_else(String::new, |url| format!("\x20 Server     {url}\n"))
 }
 
 #[cfg(test)]
@@ -76,5 +72,39 @@ mod tests {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("canary"));
+    }
+
+    #[test]
+    fn the_banner_says_who_may_sign_in_and_what_is_behind_it() {
+        let pairs = [
+            ("external-url", "http://localhost:8080"),
+            ("store", "memory:"),
+            ("password", "canary-1"),
+            ("github-client-id", "id"),
+            ("github-client-secret", "canary-2"),
+            ("github-allowed-users", "Octocat"),
+            ("github-allowed-orgs", "acme,acme:platform"),
+            ("google-client-id", "id"),
+            ("google-client-secret", "canary-3"),
+            ("allow-any-user", "true"),
+            ("oidc-configuration-url", "https://id.example.com/realm"),
+            ("oidc-client-id", "id"),
+            ("oidc-allowed-users-glob", "*@a.com"),
+            ("oidc-allowed-claims", "/groups=admin+/dept=x"),
+            ("proxy-bearer-token", "canary-4"),
+        ];
+        let raw = RawConfig::behind(pairs, "http://127.0.0.1:3000").unwrap();
+        let text = banner(&Config::resolve(&raw).unwrap());
+        for line in [
+            "guards 127.0.0.1\n",
+            "  Server     http://127.0.0.1:3000/mcp\n",
+            "  Sign-in    owner, by password\n",
+            "             GitHub: Octocat; members of acme, acme:platform\n",
+            "             Google: anybody\n",
+            "             id.example.com: *@a.com; who has /groups=admin+/dept=x\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("canary"), "{text}");
     }
 }

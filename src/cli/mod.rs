@@ -15,7 +15,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use crate::app;
-use crate::config::{self, ConfigError, Invocation, Surroundings};
+use crate::config::{ConfigError, Invocation, Reader, Surroundings};
 
 /// The guard, or what it does, failed while running.
 const FAILED: u8 = 1;
@@ -24,12 +24,13 @@ const REFUSED: u8 = 78;
 /// Does what the command line (without the program's name) asks for. 0 done, 1 failed while
 /// running, 64 wrong usage, 78 configuration refused.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let invocation = match config::from_args(arguments, Surroundings::of_process()) {
+    let reader = Reader::new(arguments, Surroundings::of_process());
+    let invocation = match reader.read() {
         Ok(invocation) => invocation,
         Err(error) => return refused(&error),
     };
     match invocation {
-        Invocation::Serve(raw) => serve::run(&raw),
+        Invocation::Serve(raw) => serve::run(&raw, &reader),
         Invocation::Check(raw) => check::run(&raw),
         Invocation::Healthcheck(raw) => healthcheck::run(&raw),
         Invocation::HashPassword => hash_password::run(),

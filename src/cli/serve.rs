@@ -4,10 +4,10 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use super::{FAILED, banner, complain, not_started, refused, say, warn};
-use crate::config::{Config, RawConfig};
+use crate::config::{Config, RawConfig, Reader};
 use crate::{app, telemetry};
 
-pub(super) fn run(raw: &RawConfig) -> ExitCode {
+pub(super) fn run(raw: &RawConfig, reader: &Reader) -> ExitCode {
     let config = match Config::resolve(raw) {
         Ok(config) => config,
         Err(error) => return refused(&error),
@@ -27,7 +27,7 @@ pub(super) fn run(raw: &RawConfig) -> ExitCode {
             tracing::warn!("{warning}");
         }
     }
-    let outcome = app::run(&config, announce);
+    let outcome = app::run(&config, || reader.reread(raw), announce);
     // What was logged stands before what is said about the end.
     drop(log);
     match outcome {

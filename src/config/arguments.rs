@@ -7,17 +7,18 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::options::{self, Default, Form, GROUPS, Kind, Opt};
-use super::raw::Source;
+use super::raw::{Server, Source};
 use super::surroundings::Surroundings;
 use super::{ConfigError, RawConfig};
 
 const ABOUT: &str =
-    "Makes an MCP server safe to put on the internet: OAuth 2.1 in front of a command";
+    "Makes an MCP server safe to put on the internet: OAuth 2.1 in front of a command or a URL";
 
 const USAGE: &str = "\
 mcp-guard --external-url URL [OPTIONS] -- COMMAND [ARG...]
+       mcp-guard --external-url URL [OPTIONS] UPSTREAM_URL
        mcp-guard --config FILE
-       mcp-guard check|healthcheck [OPTIONS] [-- COMMAND [ARG...]]
+       mcp-guard check|healthcheck [OPTIONS] [UPSTREAM_URL|-- COMMAND...]
        mcp-guard hash-password";
 
 const AFTER_HELP: &str = "\
@@ -33,7 +34,7 @@ Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 configuration ref
 
 /// The wrapped server's command, behind `--`.
 const COMMAND: &str = "command";
-/// What stands before `--` and is no flag.
+/// The wrapped server's address, before `--` and no flag.
 const UPSTREAM: &str = "upstream-url";
 
 /// What the command line asks for.
@@ -103,14 +104,17 @@ fn with_options(mut command: Command) -> Command {
             }
         }
     }
-    command.arg(Arg::new(UPSTREAM).num_args(1).hide(true)).arg(
-        Arg::new(COMMAND)
-            .last(true)
-            .num_args(1..)
-            .value_parser(clap::value_parser!(OsString))
-            .value_name("COMMAND")
-            .help("The MCP server to start, with its arguments"),
-    )
+    let upstream = Arg::new(UPSTREAM)
+        .num_args(1)
+        .value_name("UPSTREAM_URL")
+        .help("The MCP server to stand in front of; without a path it is /mcp");
+    let words = Arg::new(COMMAND)
+        .last(true)
+        .num_args(1..)
+        .value_parser(clap::value_parser!(OsString))
+        .value_name("COMMAND")
+        .help("The MCP server to start, with its arguments");
+    command.arg(upstream).arg(words)
 }
 
 fn flag(option: &'static Opt, form: Form) -> Arg {
@@ -146,17 +150,20 @@ fn help(option: &Opt, form: Form) -> String {
 
 /// All layers, the strongest first.
 fn gather(mut matches: ArgMatches, surroundings: Surroundings) -> Result<RawConfig, ConfigError> {
-    if let Some(text) = matches.remove_one::<String>(UPSTREAM) {
-        return Err(not_an_option(&text));
-    }
     let mut raw = RawConfig::new(surroundings);
+    if let Some(text) = matches.remove_one::<String>(UPSTREAM) {
+        if !text.contains("://") {
+            return Err(not_an_option(&text));
+        }
+        raw.add_server(Server::Url(text), Source::Flag)?;
+    }
     for (option, form) in options::forms() {
         if let Some(values) = matches.remove_many::<String>(option.name_of(form)) {
             raw.add(option, form, values.collect(), Source::Flag)?;
         }
     }
     if let Some(words) = matches.remove_many::<OsString>(COMMAND) {
-        raw.add_command(words.collect(), Source::Flag);
+        raw.add_server(Server::Command(words.collect()), Source::Flag)?;
     }
     raw.add_variables()?;
     raw.add_credentials()?;
@@ -164,12 +171,8 @@ fn gather(mut matches: ArgMatches, surroundings: Surroundings) -> Result<RawConf
     Ok(raw)
 }
 
-/// Something stands before `--` that is neither a flag nor a command of ours.
+/// Something stands before `--` that is neither a flag, a URL nor a command of ours.
 fn not_an_option(text: &str) -> ConfigError {
-    if text.starts_with("http://") || text.starts_with("https://") {
-        return ConfigError::usage("servers behind a URL are not built in yet")
-            .hint("give the command of a stdio server: `-- COMMAND [ARG...]`");
-    }
     let commands = ["check", "healthcheck", "hash-password"].map(str::to_owned);
     match options::nearest(text, commands.into_iter()) {
         Some(name) if name == text => ConfigError::usage(format!("`{name}` stands too far back"))
@@ -265,10 +268,26 @@ mod tests {
             "x",
             "--listen",
         ]);
-        let (command, _) = raw.command().unwrap();
+        let (Server::Command(command), _) = raw.server().unwrap() else {
+            panic!("a URL");
+        };
         assert_eq!(command, &["npx", "-y", "--", "x", "--listen"]);
         assert_eq!(raw.setting("max-children").unwrap().text(), "2");
         assert!(raw.setting("listen").is_none());
+    }
+
+    #[test]
+    fn the_url_is_what_stands_before_the_dashes_and_is_no_flag() {
+        let raw = raw(&["--listen", "x", "https://a.test/x", "--clean-env"]);
+        let (server, _) = raw.server().unwrap();
+        assert!(*server == Server::Url("https://a.test/x".into()));
+        let error = read(&["https://a.test", "--", "npx"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "both UPSTREAM_URL and a COMMAND behind -- are given"
+        );
+        assert_eq!(error.exit_code(), 78);
+        assert!(error.hint_text().is_some());
     }
 
     #[test]
@@ -329,9 +348,9 @@ mod tests {
                 "once",
             ),
             (
-                &["https://mcp.example.com"],
-                "URL are not built in yet",
-                "-- COMMAND",
+                &["https://a.test", "https://b.test"],
+                "belongs to no flag",
+                "behind `--`",
             ),
         ] {
             let (said, hinted, code) = refused(arguments);

@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::options::{self, Form, Kind, Opt, VARIABLE_PREFIX};
-use super::raw::Source;
+use super::raw::{Server, Source};
 use super::surroundings::FileText;
 use super::{ConfigError, RawConfig};
 
@@ -110,8 +110,13 @@ impl RawConfig {
         })?;
         for (key, value) in table.get_ref() {
             if key.get_ref() == "command" {
-                let command = document.command(value)?;
-                self.add_command(command, document.source(key.span().start));
+                let server = Server::Command(document.command(value)?);
+                self.add_server(server, document.source(key.span().start))?;
+                continue;
+            }
+            if key.get_ref() == "url" {
+                let server = Server::Url(document.text("url", "a string", value)?);
+                self.add_server(server, document.source(key.span().start))?;
                 continue;
             }
             let (option, form) = document.option(key)?;
@@ -155,10 +160,12 @@ impl TomlFile<'_> {
             .ok_or_else(|| {
                 let known = options::forms()
                     .map(|(option, form)| option.name_of(form).to_owned())
-                    .chain(["command".to_owned()]);
+                    .chain(["command", "url"].map(str::to_owned));
                 let place = self.place(key.span().start);
                 ConfigError::refused(format!("{place}: unknown key `{}`", name.escape_debug()))
-                    .hint("keys are the names of the flags in `mcp-guard --help`, and `command`")
+                    .hint(
+                        "keys are the names of the flags in `mcp-guard --help`, `command` and `url`",
+                    )
                     .did_you_mean(options::nearest(name, known))
             })
     }
@@ -249,6 +256,13 @@ mod tests {
         (error.to_string(), hint)
     }
 
+    fn command(raw: &RawConfig) -> &[OsString] {
+        match raw.server() {
+            Some((Server::Command(command), _)) => command,
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn secret(raw: &RawConfig, name: &'static str) -> String {
         let (_, secret) = raw.secret(name).unwrap();
         secret.expose_secret().to_owned()
@@ -307,7 +321,7 @@ mod tests {
                     listen = ['127.0.0.1:1', '[::1]:1']\nclean-env = true\nmax-body-size = 4096\n\
                     env = ['A=1,2']\npass-env = 'A,B'";
         let raw = read(&["--config", "g.toml"], &[], &[("g.toml", text)]).unwrap();
-        assert_eq!(raw.command().unwrap().0, ["npx", "a,b"]);
+        assert_eq!(command(&raw), ["npx", "a,b"]);
         assert_eq!(raw.setting("listen").unwrap().elements().len(), 2);
         assert_eq!(raw.setting("env").unwrap().elements(), ["A=1,2"]);
         assert_eq!(raw.setting("pass-env").unwrap().elements(), ["A", "B"]);
@@ -319,7 +333,22 @@ mod tests {
     fn a_command_on_the_command_line_beats_the_files() {
         let file = [("g.toml", "command = ['a']")];
         let raw = read(&["--config", "g.toml", "--", "b"], &[], &file).unwrap();
-        assert_eq!(raw.command().unwrap().0, ["b"]);
+        assert_eq!(command(&raw), ["b"]);
+    }
+
+    #[test]
+    fn a_server_on_the_command_line_beats_the_files_of_whatever_kind() {
+        let file = [("g.toml", "url = 'https://a.test'")];
+        let raw = read(&["--config", "g.toml", "--", "b"], &[], &file).unwrap();
+        assert_eq!(command(&raw), ["b"]);
+        let raw = read(&["--config", "g.toml"], &[], &file).unwrap();
+        let (server, source) = raw.server().unwrap();
+        assert!(*server == Server::Url("https://a.test".into()));
+        assert_eq!(server.locate(source), "g.toml:1: `url`");
+        let both = "url = 'https://a.test'\ncommand = ['a']";
+        let (said, hint) = refused(&[], &[("g.toml", both)]);
+        assert!(said.starts_with("both g.toml:"), "{said}");
+        assert!(!hint.is_empty());
     }
 
     #[test]
@@ -356,6 +385,7 @@ mod tests {
                 "command = 'npx'",
                 "g.toml:1: `command` cannot be of type string",
             ),
+            ("url = 5", "g.toml:1: `url` cannot be of type integer"),
             (
                 "command = []",
                 "g.toml:1: `command` cannot be of type array",

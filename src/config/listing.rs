@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::options::{self, Default, Kind, Opt};
+use super::options::{self, Default, Opt};
+use super::raw::Server;
 use super::{Config, Given, RawConfig, Setting, StoreSettings};
 
-/// A line for each option: name, value, source. Secrets, and the values of `--env`, are hidden.
+/// A line for each option: name, value, source. Secrets, and the values of `--env` and
+/// `--proxy-headers`, are hidden.
 /// `config` completes what was derived, if the configuration could be resolved.
 pub fn listing(raw: &RawConfig, config: Option<&Config>) -> String {
     let rows: Vec<_> = options::all()
@@ -13,7 +15,7 @@ pub fn listing(raw: &RawConfig, config: Option<&Config>) -> String {
             Some(setting) => (option.name, shown(setting), setting.to_string()),
             None => (option.name, by_default(option, config), "default".into()),
         })
-        .chain([command(raw)])
+        .chain([server(raw, config)])
         .collect();
     let width = |column: fn(&(&str, String, String)) -> usize| rows.iter().map(column).max();
     let names = width(|row| row.0.len()).unwrap_or_default();
@@ -28,18 +30,25 @@ pub fn listing(raw: &RawConfig, config: Option<&Config>) -> String {
 }
 
 fn shown(setting: &Setting) -> String {
-    match (&setting.given, setting.option.kind) {
-        (Given::Secret(_), _) => "(hidden)".to_owned(),
-        (Given::Open(values), Kind::Repeated(_)) => values
-            .iter()
-            .map(|value| {
-                let name = value.split('=').next().unwrap_or_default();
-                format!("{name}=(hidden)").escape_debug().to_string()
-            })
-            .collect::<Vec<_>>()
-            .join(", "),
-        (Given::Open(_), _) if setting.hides_credentials() => "(hidden)".to_owned(),
-        (Given::Open(values), _) => values.join(", ").escape_debug().to_string(),
+    match &setting.given {
+        Given::Secret(_) => "(hidden)".to_owned(),
+        Given::Open(values) if setting.option.shows_names_only => {
+            let names: Vec<_> = values.iter().map(|value| name_only(value)).collect();
+            names.join(", ")
+        }
+        Given::Open(_) if setting.hides_credentials() => "(hidden)".to_owned(),
+        Given::Open(values) => values.join(", ").escape_debug().to_string(),
+    }
+}
+
+/// `NAME=(hidden)`. What is no pair may be a value whose name was forgotten.
+fn name_only(value: &str) -> String {
+    match value.find(['=', ':']) {
+        Some(end) => {
+            let name = value.get(..=end).unwrap_or_default();
+            format!("{}(hidden)", name.escape_debug())
+        }
+        None => "(hidden)".to_owned(),
     }
 }
 
@@ -54,6 +63,12 @@ fn by_default(option: &Opt, config: Option<&Config>) -> String {
             StoreSettings::Memory => Some("none".to_owned()),
         },
         "allowed-origins" => Some(config.external_url.origin().to_owned()),
+        "github-api-url" => config
+            .identity
+            .github
+            .as_ref()
+            .map(|it| it.api_url.to_string()),
+        "oidc-provider-name" => config.identity.oidc.as_ref().map(|it| it.name.clone()),
         _ => None,
     });
     match option.default {
@@ -63,20 +78,25 @@ fn by_default(option: &Opt, config: Option<&Config>) -> String {
     }
 }
 
-fn command(raw: &RawConfig) -> (&'static str, String, String) {
-    let Some((command, source)) = raw.command() else {
+/// The wrapped server. An address is shown once it is known to hold no password.
+fn server(raw: &RawConfig, config: Option<&Config>) -> (&'static str, String, String) {
+    let Some((server, source)) = raw.server() else {
         return ("command", "none".to_owned(), "missing".to_owned());
     };
-    let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-    let source = match source {
-        super::Source::File { path, line } => format!("{}:{line}", path.display()),
-        _ => "behind --".to_owned(),
+    let place = match (server, source) {
+        (_, super::Source::File { path, line }) => format!("{}:{line}", path.display()),
+        (Server::Command(_), _) => "behind --".to_owned(),
+        (Server::Url(_), _) => "argument".to_owned(),
     };
-    (
-        "command",
-        words.join(" ").escape_debug().to_string(),
-        source,
-    )
+    match (server, config.and_then(Config::upstream_url)) {
+        (Server::Command(command), _) => {
+            let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
+            let text = words.join(" ").escape_debug().to_string();
+            ("command", text, place)
+        }
+        (Server::Url(_), Some(url)) => ("url", url.to_owned(), place),
+        (Server::Url(_), None) => ("url", "(hidden)".to_owned(), place),
+    }
 }
 
 #[cfg(test)]
@@ -131,6 +151,31 @@ mod tests {
             ["password", "(hidden)", "(--password)"]
         );
         assert_eq!(row(&text, "env")[1], "KEY=(hidden), OTHER=(hidden)");
+    }
+
+    #[test]
+    fn a_server_behind_a_url_is_listed_once_it_is_known_to_hold_no_password() {
+        let base = [
+            ("external-url", "http://localhost:8080"),
+            ("password", "canary-1"),
+            ("store", "memory:"),
+            ("proxy-bearer-token", "canary-2"),
+            ("proxy-headers", "X-Key:canary-3,X-Other:canary-4"),
+        ];
+        let raw = RawConfig::behind(base, "http://127.0.0.1:3000").unwrap();
+        let config = Config::resolve(&raw).unwrap();
+        let text = listing(&raw, Some(&config));
+        assert_eq!(
+            row(&text, "url"),
+            ["url", "http://127.0.0.1:3000/mcp", "(argument)"]
+        );
+        let shown = &row(&text, "proxy-headers")[1];
+        assert_eq!(shown, "X-Key:(hidden), X-Other:(hidden)");
+        assert!(!text.contains("canary"), "{text}");
+        let raw = RawConfig::behind(base, "http://canary@127.0.0.1").unwrap();
+        assert!(!listing(&raw, None).contains("canary"));
+        let raw = RawConfig::behind([("proxy-headers", "canary")], "x://").unwrap();
+        assert!(!listing(&raw, None).contains("canary"));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! again later. [`ConfigError`] names the flag, variable or line at fault and says what to write.
 //!
 //! All names, defaults and help texts come from one table ([`options`]). Keys of the TOML file are
-//! the names of the flags (`max-children = 4`), and `command` is the wrapped server as an array.
+//! the names of the flags (`max-children = 4`), and the wrapped server is `command`, an array, or
+//! `url`. [`Reader`] reads it all again while the guard runs.
 
 mod arguments;
 mod error;
@@ -15,7 +16,9 @@ mod listening;
 mod listing;
 pub mod options;
 mod raw;
+mod reload;
 mod resolve;
+mod roots;
 mod server_name;
 mod sign_in;
 mod surroundings;
@@ -31,7 +34,8 @@ pub use arguments::{Invocation, from_args};
 pub use error::ConfigError;
 pub use listening::Listening;
 pub use listing::listing;
-pub use raw::{Given, RawConfig, Setting, Source};
+pub use raw::{Given, RawConfig, Server, Setting, Source};
+pub use reload::{Reader, Reread};
 pub use surroundings::{FileText, Surroundings};
 
 use crate::grant::Lifetimes;
@@ -51,12 +55,18 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Who may sign in, and how.
     pub identity: identity::Settings,
+    /// The same in words, a line for each way to sign in.
+    pub welcome: Vec<String>,
+    /// The providers with which whoever has an account may come in (`--allow-any-user`).
+    pub open_to_anybody: Vec<String>,
     /// Further roots of trust for connections to identity providers and upstreams, as PEM
     /// (`--tls-ca-file`).
     pub extra_roots: Option<Vec<u8>>,
     pub lifetimes: Lifetimes,
     pub oauth: oauth::Settings,
     pub upstream: upstream::Upstream,
+    /// Where the guarded MCP endpoint stands below the external URL.
+    pub mcp_path: String,
     pub timeouts: Timeouts,
     /// GET with `text/event-stream` is answered 405.
     pub http_streaming_only: bool,

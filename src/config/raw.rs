@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::options::{self, Form, Kind, Opt};
 use super::surroundings::Surroundings;
@@ -44,11 +44,20 @@ pub struct Setting {
     pub source: Source,
 }
 
+/// The wrapped server, as it was named.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Server {
+    /// Program and arguments.
+    Command(Vec<OsString>),
+    /// The address of one that speaks HTTP; it may hold a password, for nobody looked yet.
+    Url(String),
+}
+
 /// Everything that was asked for. All of it is optional, and none of it judged beyond its shape.
 #[derive(Clone, Debug)]
 pub struct RawConfig {
     settings: BTreeMap<&'static str, Setting>,
-    command: Option<(Vec<OsString>, Source)>,
+    server: Option<(Server, Source)>,
     warnings: Vec<String>,
     surroundings: Surroundings,
 }
@@ -76,6 +85,44 @@ impl fmt::Debug for Setting {
     /// Where it stands, not what it says: `--env` may hold the wrapped server's secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Setting({self})")
+    }
+}
+
+impl fmt::Debug for Server {
+    /// Of which kind it is: arguments and addresses may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Command(_) => "Command(…)",
+            Self::Url(_) => "Url(…)",
+        })
+    }
+}
+
+impl Server {
+    /// How it is given in the place where it stands.
+    pub(super) fn locate(&self, source: &Source) -> String {
+        match (self, source) {
+            (Self::Command(_), Source::File { path, line }) => {
+                format!("{}:{line}: `command`", path.display())
+            }
+            (Self::Url(_), Source::File { path, line }) => {
+                format!("{}:{line}: `url`", path.display())
+            }
+            (Self::Command(_), _) => "a COMMAND behind --".to_owned(),
+            (Self::Url(_), _) => "UPSTREAM_URL".to_owned(),
+        }
+    }
+}
+
+impl Given {
+    fn says_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Open(texts), Self::Open(others)) => texts == others,
+            (Self::Secret(secret), Self::Secret(other)) => {
+                secret.expose_secret() == other.expose_secret()
+            }
+            _ => false,
+        }
     }
 }
 
@@ -122,7 +169,7 @@ impl RawConfig {
     pub(super) fn new(surroundings: Surroundings) -> Self {
         Self {
             settings: BTreeMap::new(),
-            command: None,
+            server: None,
             warnings: Vec::new(),
             surroundings,
         }
@@ -135,6 +182,27 @@ impl RawConfig {
         pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
         command: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, ConfigError> {
+        let mut raw = Self::of_pairs(pairs)?;
+        let command: Vec<_> = command.into_iter().map(OsString::from).collect();
+        if !command.is_empty() {
+            raw.add_server(Server::Command(command), Source::Flag)?;
+        }
+        Ok(raw)
+    }
+
+    /// [`Self::from_pairs`], in front of a URL.
+    pub fn behind<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+        url: &str,
+    ) -> Result<Self, ConfigError> {
+        let mut raw = Self::of_pairs(pairs)?;
+        raw.add_server(Server::Url(url.to_owned()), Source::Flag)?;
+        Ok(raw)
+    }
+
+    fn of_pairs<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, ConfigError> {
         let mut raw = Self::new(Surroundings::empty());
         let mut given: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (name, value) in pairs {
@@ -145,8 +213,6 @@ impl RawConfig {
                 .ok_or_else(|| ConfigError::usage(format!("unknown option `{name}`")))?;
             raw.add(option, form, values, Source::Flag)?;
         }
-        let command: Vec<_> = command.into_iter().map(OsString::from).collect();
-        raw.add_command(command, Source::Flag);
         Ok(raw)
     }
 
@@ -216,11 +282,21 @@ impl RawConfig {
         Ok(SecretString::from(text))
     }
 
-    /// Adds the wrapped server's command, unless a stronger layer has it.
-    pub(super) fn add_command(&mut self, command: Vec<OsString>, source: Source) {
-        if self.command.is_none() && !command.is_empty() {
-            self.command = Some((command, source));
+    /// Adds the wrapped server, unless a stronger layer names one.
+    pub(super) fn add_server(&mut self, server: Server, source: Source) -> Result<(), ConfigError> {
+        let Some((other, place)) = &self.server else {
+            self.server = Some((server, source));
+            return Ok(());
+        };
+        if std::mem::discriminant(place) != std::mem::discriminant(&source) {
+            return Ok(());
         }
+        let both = format!(
+            "both {} and {} are given",
+            other.locate(place),
+            server.locate(&source)
+        );
+        Err(ConfigError::refused(both).hint("one guard stands in front of one server: keep one"))
     }
 
     pub(super) fn warn(&mut self, warning: String) {
@@ -232,9 +308,19 @@ impl RawConfig {
         self.settings.get(name)
     }
 
-    /// Program and arguments of the wrapped server, and where they stand.
-    pub fn command(&self) -> Option<&(Vec<OsString>, Source)> {
-        self.command.as_ref()
+    /// The wrapped server, and where it is named.
+    pub fn server(&self) -> Option<&(Server, Source)> {
+        self.server.as_ref()
+    }
+
+    /// Whether an option was set to the same, or left alone, in both. Where it was said does not
+    /// matter.
+    pub(super) fn agrees_on(&self, option: &Opt, other: &Self) -> bool {
+        match (self.setting(option.name), other.setting(option.name)) {
+            (None, None) => true,
+            (Some(this), Some(that)) => this.given.says_the_same(&that.given),
+            _ => false,
+        }
     }
 
     pub(super) fn warnings(&self) -> &[String] {

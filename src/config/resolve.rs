@@ -8,33 +8,36 @@ use secrecy::SecretString;
 use super::options::{self, Default};
 use super::{
     Config, ConfigError, Given, Limits, Listening, RawConfig, Setting, StoreSettings, listening,
-    server_name, sign_in, value, wrapped,
+    roots, server_name, sign_in, value, wrapped,
 };
 use crate::grant::{Lifetimes, ResourceUri};
 use crate::http::ExternalUrl;
 use crate::oauth::{self, RedirectPattern, RegistrationPolicy};
 use crate::telemetry;
-
-/// Where the guarded MCP endpoint stands under the external URL.
-const MCP_PATH: &str = "/mcp";
+use crate::upstream::Upstream;
 
 const REGISTRATION_OFF: &str = "--registration is `off`: no new client can register; those that \
                                 are registered already go on";
 
 impl Config {
-    /// Judges everything that was asked for. Reads the users file, and looks for the wrapped
-    /// server's program; changes nothing.
+    /// Judges everything that was asked for. Reads the users file and the roots, and looks for the
+    /// wrapped server's program; changes nothing.
     pub fn resolve(raw: &RawConfig) -> Result<Self, ConfigError> {
         let (external_url, listening) = Listening::resolve(raw)?;
         listening::refuse_exposure(raw, &external_url)?;
-        let identity = sign_in::settings(raw, &external_url)?;
+        let extra_roots = roots::extra(raw)?;
         let shutdown_grace = raw.duration("shutdown-grace")?;
-        let upstream = wrapped::upstream(raw, shutdown_grace)?;
+        let upstream = wrapped::upstream(raw, shutdown_grace, extra_roots.as_deref())?;
+        let wanted = sign_in::Wanted::by(&upstream);
+        let identity = sign_in::settings(raw, &external_url, &wanted)?;
+        let mcp_path = wrapped::mcp_path(&upstream).to_owned();
         let trusted_proxies = raw.list("trusted-proxies", value::network)?;
         let mut warnings = raw.warnings().to_vec();
         let proxied = !trusted_proxies.is_empty();
-        warnings.extend(sign_in::warning(raw));
-        let oauth = oauth_settings(raw, &external_url, server_name::of(&upstream))?;
+        warnings.extend(sign_in::warnings(raw, &identity)?);
+        warnings.extend(wrapped::warnings(&upstream));
+        let resource = ResourceUri(external_url.join(&mcp_path));
+        let oauth = oauth_settings(raw, &external_url, resource, server_name::of(&upstream))?;
         if matches!(oauth.registration, RegistrationPolicy::Off) {
             warnings.push(REGISTRATION_OFF.to_owned());
         }
@@ -44,11 +47,14 @@ impl Config {
             shutdown_grace,
             trusted_proxies,
             allowed_origins: raw.list("allowed-origins", value::origin)?,
+            welcome: sign_in::summary(raw, &identity),
+            open_to_anybody: sign_in::open_to_anybody(&identity),
             identity,
-            extra_roots: None,
+            extra_roots,
             lifetimes: lifetimes(raw)?,
             oauth,
             upstream,
+            mcp_path,
             timeouts: wrapped::timeouts(raw)?,
             http_streaming_only: raw.is_on("http-streaming-only")?,
             store: store(raw, &external_url)?,
@@ -62,6 +68,14 @@ impl Config {
     /// The URL that people give to their clients.
     pub fn mcp_url(&self) -> &str {
         &self.oauth.resource.0
+    }
+
+    /// The address of the wrapped server, if it has one.
+    pub fn upstream_url(&self) -> Option<&str> {
+        match &self.upstream {
+            Upstream::Command(_) => None,
+            Upstream::Url(settings) => Some(settings.url.as_str()),
+        }
     }
 }
 
@@ -88,11 +102,12 @@ fn lifetimes(raw: &RawConfig) -> Result<Lifetimes, ConfigError> {
 fn oauth_settings(
     raw: &RawConfig,
     external_url: &ExternalUrl,
+    resource: ResourceUri,
     server_name: String,
 ) -> Result<oauth::Settings, ConfigError> {
     Ok(oauth::Settings {
         external_url: external_url.clone(),
-        resource: ResourceUri(external_url.join(MCP_PATH)),
+        resource,
         server_name,
         registration: registration(raw)?,
         allowed_redirect_uris: raw.list("allowed-redirect-uris", |text| {
@@ -184,20 +199,26 @@ impl RawConfig {
         }
     }
 
-    /// The elements of a list; none if it is not given.
+    /// The elements of a list, or of its default; none if it has none.
     pub(super) fn list<T>(
         &self,
         name: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Vec<T>, ConfigError> {
-        let Some(setting) = self.setting(name) else {
-            return Ok(Vec::new());
-        };
-        setting
-            .elements()
-            .iter()
-            .map(|text| parse(text).map_err(|hint| setting.misread(text, hint)))
-            .collect()
+        if let Some(setting) = self.setting(name) {
+            return setting
+                .elements()
+                .iter()
+                .map(|text| parse(text).map_err(|hint| setting.misread(text, hint)))
+                .collect();
+        }
+        match options::find(name).map(|option| option.default) {
+            Some(Default::Value(text)) => text
+                .split(',')
+                .map(|text| parse(text).map_err(ConfigError::refused))
+                .collect(),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// A secret, and where it stands.
@@ -244,7 +265,7 @@ impl RawConfig {
 mod tests {
     use super::*;
     use crate::config::{Invocation, Surroundings, from_args};
-    use crate::upstream::{Isolation, Upstream};
+    use crate::upstream::Isolation;
 
     type Pairs<'a> = &'a [(&'static str, &'static str)];
 
@@ -332,6 +353,8 @@ mod tests {
             ("working-dir", "/nonexistent/dir"),
             ("store", "redis://:canary@host"),
             ("registration-token", "unused"),
+            ("tls-ca-file", "/nonexistent/roots"),
+            ("proxy-headers", "X-A:canary"),
         ] {
             let (said, hint) = refused(&[(name, value)]);
             assert!(
@@ -390,6 +413,20 @@ mod tests {
         assert!(hint.contains("--no-auto-tls"), "{hint}");
         let config = resolve(&[url, password, ("no-auto-tls", "true")]).unwrap();
         assert_eq!(config.mcp_url(), "https://mcp.example.com/mcp");
+    }
+
+    #[test]
+    fn the_mcp_url_has_the_path_of_the_server_behind_the_guard() {
+        let pairs = [
+            ("external-url", "http://localhost:8080/team"),
+            ("password", "x"),
+            ("store", "memory:"),
+        ];
+        let raw = RawConfig::behind(pairs, "http://127.0.0.1:1/api/mcp").unwrap();
+        let config = Config::resolve(&raw).unwrap();
+        assert_eq!(config.mcp_path, "/api/mcp");
+        assert_eq!(config.mcp_url(), "http://localhost:8080/team/api/mcp");
+        assert_eq!(resolve(&[]).unwrap().mcp_path, "/mcp");
     }
 
     #[test]

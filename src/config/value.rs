@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::http::client::is_confidential;
 use crate::listener::{Address, AddressError};
 
 /// No configured time is longer than this.
@@ -98,15 +99,41 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 pub(super) fn origin(text: &str) -> Result<String, String> {
     const SHAPE: &str = "write each origin as `https://host` or `https://host:port`";
     let url = Url::parse(text).map_err(|_| SHAPE)?;
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let anonymous = url.username().is_empty() && url.password().is_none();
-    if !(matches!(url.scheme(), "http" | "https") && bare && anonymous) || text.ends_with('/') {
+    let web = matches!(url.scheme(), "http" | "https");
+    if !(web && is_bare(&url) && url.path() == "/") || text.ends_with('/') {
         return Err(SHAPE.into());
     }
     if text.contains('*') {
         return Err("patterns are not taken here; name each origin".into());
     }
     Ok(url.origin().ascii_serialization())
+}
+
+/// A URL that secrets may be sent to: https, or loopback.
+pub(super) fn confidential_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|_| "write a whole URL: `https://id.example.com`")?;
+    if !is_confidential(&url) {
+        return Err("secrets are sent there: write an https URL (http only to loopback)".into());
+    }
+    if !is_bare(&url) {
+        return Err("write it without user name, password, query and fragment".into());
+    }
+    Ok(url)
+}
+
+/// Whether it is no more than scheme, host, port and path.
+pub(super) fn is_bare(url: &Url) -> bool {
+    let anonymous = url.username().is_empty() && url.password().is_none();
+    anonymous && url.query().is_none() && url.fragment().is_none()
+}
+
+/// A scope, as RFC 6749 §3.3 has it.
+pub(super) fn scope(text: &str) -> Result<String, String> {
+    let known = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    if text.bytes().all(known) {
+        return Ok(text.to_owned());
+    }
+    Err("write scopes without spaces, divided by commas: `openid,email`".into())
 }
 
 /// A name of an environment variable.
@@ -268,11 +295,40 @@ mod tests {
         assert!(assignment("=b").is_err());
     }
 
+    #[test]
+    fn secrets_go_to_https_or_to_loopback() {
+        for text in [
+            "https://id.example.com",
+            "https://id.example.com/realms/a",
+            "http://127.0.0.1:1",
+        ] {
+            assert!(confidential_url(text).is_ok(), "{text}");
+        }
+        for text in [
+            "id.example.com",
+            "http://id.example.com",
+            "https://u:p@id.example.com",
+            "https://id.example.com/?a",
+            "https://id.example.com/#a",
+        ] {
+            assert!(confidential_url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_scope_is_one_word() {
+        assert!(scope("https://a.test/x.read").is_ok());
+        for text in ["openid email", "a\"", "é"] {
+            assert!(scope(text).is_err(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_upsets_a_parser(text in "\\PC*") {
             let _ = (duration(&text), size(&text), count(&text), switch(&text), address(&text));
             let _ = (network(&text), origin(&text), assignment(&text), elements(&text));
+            let _ = (confidential_url(&text), scope(&text));
         }
 
         #[test]

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
 use crate::http::{Inbound, Reply};
+use crate::identity::IdentityProviders;
 use crate::resource::ProtectedResource;
 use crate::upstream::Upstream;
 
@@ -101,6 +102,15 @@ impl Gateway {
         match &self.server {
             Server::Bridge(bridge) => bridge.grant_revoked(grant),
             Server::Proxy(proxy) => proxy.grant_revoked(grant),
+        }
+    }
+
+    /// Ends what people have open whom the rules no longer let in. Behind a proxy every
+    /// listening stream ends, and its client has to come back with its token.
+    pub fn end_unwelcome(&self, identity: &IdentityProviders) {
+        match &self.server {
+            Server::Bridge(bridge) => bridge.end_unwelcome(identity),
+            Server::Proxy(proxy) => proxy.end_listening(),
         }
     }
 

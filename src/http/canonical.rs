@@ -234,6 +234,11 @@ fn check_path(path: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Whether a path may be asked for at all.
+pub fn is_canonical(path: &str) -> bool {
+    check_path(path).is_ok()
+}
+
 fn check_segment(segment: &[u8]) -> Result<(), Refusal> {
     let mut rest = segment;
     while let Some((&byte, after)) = rest.split_first() {

@@ -1,6 +1,6 @@
 //! HTTP as the rest of the guard sees it: one canonical request, one body type, strict parsers for
-//! forms, queries and cookies, the Host and Origin rules, a client for requests of our own. Knows
-//! nothing of OAuth or MCP.
+//! forms, queries and cookies, the Host and Origin rules, what passes a proxy, a client for requests
+//! of our own. Knows nothing of OAuth or MCP.
 
 mod body;
 pub mod canonical;
@@ -8,6 +8,7 @@ pub mod client;
 pub mod cookie;
 mod external_url;
 pub mod form;
+pub mod headers;
 mod origin;
 pub mod proxies;
 pub mod trust;

@@ -2,7 +2,9 @@
 //!
 //! People put the wrapped server's own keys into the environment of the command they start, so by
 //! default it is inherited. What configures the guard, or was given to it by systemd, never passes.
+//! A child that is one caller's own is told whose.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 
 use super::{Caller, Settings};
@@ -33,10 +35,16 @@ const CLEAN: &[&str] = &[
     "PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL", "TERM",
 ];
 
+/// The caller's subject, and e-mail address if it is known. Ours to set: neither `--env` nor the
+/// guard's own environment has a say.
+const USER: &str = "MCP_GUARD_USER";
+const EMAIL: &str = "MCP_GUARD_EMAIL";
+
 /// `--env` names a member of `user` that there is not.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{{user.{0}}}` is not known; there are `{{user.subject}}`, `{{user.login}}` and `{{user.email}}`"
+    "`{{user.{0}}}` is not known; there are `{{user.subject}}`, `{{user.login}}`, \
+     `{{user.email}}` and `{{user.groups}}`"
 )]
 pub struct UnknownPlaceholder(pub String);
 
@@ -55,7 +63,7 @@ pub fn uses_identity(value: &str) -> bool {
 /// Checks the `{user.…}` in a value of `--env`. Any other brace is only a brace.
 pub fn check_placeholders(value: &str) -> Result<(), UnknownPlaceholder> {
     let unknown = parts(value).find_map(|part| match part {
-        Part::User(name) if !matches!(name, "subject" | "login" | "email") => Some(name),
+        Part::User(name) if !matches!(name, "subject" | "login" | "email" | "groups") => Some(name),
         _ => None,
     });
     unknown.map_or(Ok(()), |name| Err(UnknownPlaceholder(name.to_owned())))
@@ -93,8 +101,20 @@ impl Environment {
             let value = filled(value, caller);
             (OsString::from(name), OsString::from(value))
         });
-        self.base.iter().cloned().chain(added)
+        self.base
+            .iter()
+            .cloned()
+            .chain(added)
+            .chain(caller.into_iter().flat_map(told))
     }
+}
+
+fn told(caller: &Caller) -> impl Iterator<Item = (OsString, OsString)> {
+    let user = Some((USER, &caller.subject));
+    let email = caller.email.as_ref().map(|email| (EMAIL, email));
+    user.into_iter()
+        .chain(email)
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)))
 }
 
 fn is_clean(name: &OsStr) -> bool {
@@ -106,19 +126,30 @@ fn is_clean(name: &OsStr) -> bool {
 fn filled(value: &str, caller: Option<&Caller>) -> String {
     parts(value)
         .map(|part| match part {
-            Part::Text(text) => text,
-            Part::User(name) => caller.map_or("", |caller| member(caller, name)),
+            Part::Text(text) => Cow::Borrowed(text),
+            Part::User(name) => caller.map_or(Cow::Borrowed(""), |caller| member(caller, name)),
         })
         .collect()
 }
 
-fn member<'a>(caller: &'a Caller, name: &str) -> &'a str {
+fn member<'a>(caller: &'a Caller, name: &str) -> Cow<'a, str> {
     match name {
-        "subject" => &caller.subject,
-        "login" => &caller.login,
-        "email" => caller.email.as_deref().unwrap_or(""),
-        _ => "",
+        "subject" => Cow::Borrowed(&caller.subject),
+        "login" => Cow::Borrowed(&caller.login),
+        "email" => Cow::Borrowed(caller.email.as_deref().unwrap_or("")),
+        "groups" => Cow::Owned(joined(&caller.groups)),
+        _ => Cow::Borrowed(""),
     }
+}
+
+/// With commas between them. A group whose name holds one would read as two, and is left out.
+fn joined(groups: &[String]) -> String {
+    let plain: Vec<_> = groups
+        .iter()
+        .map(String::as_str)
+        .filter(|group| !group.contains(','))
+        .collect();
+    plain.join(",")
 }
 
 enum Part<'a> {
@@ -165,13 +196,22 @@ mod tests {
             subject: "local:ada".into(),
             login: "ada".into(),
             email: Some("ada@example.com".into()),
+            groups: vec!["acme".into(), "a,admin".into(), "acme:platform".into()],
         }
     }
 
     fn environment(settings: &Settings, ours: &[(&str, &str)]) -> HashMap<String, String> {
+        environment_of(Some(&ada()), settings, ours)
+    }
+
+    fn environment_of(
+        caller: Option<&Caller>,
+        settings: &Settings,
+        ours: &[(&str, &str)],
+    ) -> HashMap<String, String> {
         let ours = ours.iter().map(|(name, value)| (name.into(), value.into()));
         Environment::new(settings, ours)
-            .variables(Some(&ada()))
+            .variables(caller)
             .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
             .collect()
     }
@@ -219,6 +259,29 @@ mod tests {
         let found = environment(&settings, OURS);
         assert_eq!(found["WHO"], "ada/ada@example.com:local:ada {x} {user. {}");
         assert_eq!(found["PATH"], "/opt");
+    }
+
+    #[test]
+    fn groups_are_joined_and_none_reads_as_two() {
+        assert_eq!(filled("{user.groups}", Some(&ada())), "acme,acme:platform");
+        assert_eq!(filled("<{user.groups}>", None), "<>");
+    }
+
+    #[test]
+    fn a134_a_child_of_ones_own_is_told_whose_and_by_nobody_else() {
+        let ours = [("MCP_GUARD_USER", "canary"), ("MCP_GUARD_EMAIL", "canary")];
+        let mut settings = settings(&["true"]);
+        settings.clean_env = true;
+        let found = environment(&settings, &ours);
+        assert_eq!(found["MCP_GUARD_USER"], "local:ada");
+        assert_eq!(found["MCP_GUARD_EMAIL"], "ada@example.com");
+        let unknown = Caller {
+            email: None,
+            ..ada()
+        };
+        let found = environment_of(Some(&unknown), &settings, &ours);
+        assert!(!found.contains_key("MCP_GUARD_EMAIL"), "{found:?}");
+        assert_eq!(environment_of(None, &settings, &ours), HashMap::new());
     }
 
     #[test]

@@ -70,7 +70,8 @@ pub struct Settings {
     /// Program and arguments; never through a shell.
     pub command: Vec<OsString>,
     pub working_dir: Option<PathBuf>,
-    /// `--env NAME=VALUE`; values may hold `{user.subject}`, `{user.login}`, `{user.email}`.
+    /// `--env NAME=VALUE`; values may hold `{user.subject}`, `{user.login}`, `{user.email}`,
+    /// `{user.groups}`.
     pub env: Vec<(String, String)>,
     /// `--clean-env`: start from an allow-list instead of our environment minus everything of ours.
     pub clean_env: bool,
@@ -92,6 +93,7 @@ pub struct Caller {
     pub subject: String,
     pub login: String,
     pub email: Option<String>,
+    pub groups: Vec<String>,
 }
 
 /// Names one exchange of one session: the gateway's number for a client's request.

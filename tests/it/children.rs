@@ -54,6 +54,7 @@ fn user(name: &str) -> Caller {
         subject: format!("local:{name}"),
         login: name.into(),
         email: None,
+        groups: Vec::new(),
     }
 }
 

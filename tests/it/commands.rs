@@ -193,6 +193,70 @@ fn a162_check_shows_the_configuration_and_no_secret() {
 }
 
 #[test]
+fn a158_a_provider_without_an_allow_list_does_not_start() {
+    let provider = [
+        "--external-url",
+        "http://localhost:1",
+        "--github-client-id",
+        "id",
+        "--github-client-secret",
+        "canary",
+    ];
+    let with = |more: &[&'static str]| [&["check"], &provider[..], more].concat();
+    let (code, error) = refused(&with(&["--", "cat"]));
+    assert_eq!(code, 78);
+    assert!(
+        error.contains("--github-allowed-orgs") && error.contains("--allow-any-user"),
+        "{error}"
+    );
+    let (code, error) = refused(&with(&["--allow-any-user", "--", "cat"]));
+    assert_eq!(code, 0, "{error}");
+    assert!(
+        error.contains("warning: --allow-any-user: anybody with an account at GitHub"),
+        "{error}"
+    );
+    let (code, error) = refused(&with(&["--github-allowed-users", "octocat", "--", "cat"]));
+    assert_eq!((code, error.contains("anybody")), (0, false), "{error}");
+}
+
+#[test]
+fn a162_check_shows_a_server_behind_a_url_and_none_of_its_secrets() {
+    let base = [
+        "check",
+        "--external-url",
+        "http://localhost:1",
+        "--password",
+        "canary-1",
+        "--proxy-bearer-token",
+        "canary-2",
+        "--proxy-headers",
+        "X-Key:canary-3",
+    ];
+    let output = mcp_guard(&[&base[..], &["http://127.0.0.1:3000"]].concat());
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(shown.contains("http://127.0.0.1:3000/mcp"), "{shown}");
+    assert!(
+        !format!("{shown}{said}").contains("canary"),
+        "{shown}{said}"
+    );
+    for (server, hint) in [
+        (&["http://127.0.0.1:3000", "--", "cat"][..], "keep one"),
+        (&["--", "cat"], "remove it"),
+        (&["https://u:canary@a.test"], "--proxy-bearer-token"),
+        (&["http://a.test/token"], "/mcp"),
+        (&[], "UPSTREAM_URL"),
+    ] {
+        let (code, error) = refused(&[&base[..], server].concat());
+        assert_eq!(code, 78, "{error}");
+        let hinted = error.rsplit("hint: ").next().unwrap();
+        assert!(hinted.contains(hint), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
+}
+
+#[test]
 fn help_and_version_are_there() {
     let help = String::from_utf8(mcp_guard(&["--help"]).stdout).unwrap();
     for word in [
@@ -305,10 +369,11 @@ fn a134_what_is_ours_does_not_reach_the_child() {
         .with(&["--env", "WHO={user.subject}"])
         .start();
     let environment = Client::connect(&guard).call("environment", &json!({}));
-    assert!(
-        !environment.contains("MCP_GUARD") && !environment.contains("NOTIFY_SOCKET"),
-        "{environment}"
-    );
+    let ours = environment
+        .lines()
+        .filter(|line| line.starts_with("MCP_GUARD"));
+    assert_eq!(ours.collect::<Vec<_>>(), ["MCP_GUARD_USER=local:owner"]);
+    assert!(!environment.contains("NOTIFY_SOCKET"), "{environment}");
     assert!(
         environment.contains("SERVERS_OWN_KEY=theirs"),
         "{environment}"

@@ -20,6 +20,7 @@ mod discovery;
 mod documents;
 mod gate;
 mod house;
+mod reload;
 mod sessions;
 mod sign_in;
 mod streams;

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
 use crate::http::{Inbound, Reply};
+use crate::identity::IdentityProviders;
 use crate::resource::Principal;
 use crate::upstream::{self, Children};
 
@@ -100,6 +101,16 @@ impl Bridge {
     pub(super) fn grant_revoked(&self, grant: &GrantId) {
         for session in self.sessions.all() {
             session.grant_revoked(grant);
+        }
+    }
+
+    /// Ends the sessions of people whom the rules no longer let in.
+    pub(super) fn end_unwelcome(&self, identity: &IdentityProviders) {
+        for session in self.sessions.all() {
+            if identity.admits(&session.owner().identity).is_err() {
+                self.sessions.remove(&session);
+                session.close("this user is no longer let in");
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use super::event_stream::EventStream;
 use super::exchange::Exchange;
 use super::places::Place;
 use crate::grant::{ClientId, GrantId};
-use crate::identity::Subject;
+use crate::identity::Identity;
 use crate::mcp::{ErrorCode, Kind, Message, RawId, Version, error_for};
 use crate::resource::Principal;
 use crate::upstream::{Attachment, Client, Delivery, ExchangeId, SendError, SessionKey};
@@ -27,14 +27,14 @@ const MAX_IN_FLIGHT: usize = 1024;
 /// Whose session it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
-    pub(super) subject: Subject,
+    pub(super) identity: Arc<Identity>,
     client: ClientId,
 }
 
 impl Owner {
     pub(super) fn of(principal: &Principal) -> Self {
         Self {
-            subject: principal.identity.subject.clone(),
+            identity: Arc::clone(&principal.identity),
             client: principal.client.clone(),
         }
     }

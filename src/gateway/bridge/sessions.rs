@@ -88,7 +88,7 @@ impl Sessions {
         let spare = self
             .all()
             .into_iter()
-            .filter(|session| session.owner().subject == *subject)
+            .filter(|session| session.owner().identity.subject == *subject)
             .filter(|session| session.idle_for() >= SPARE_AFTER)
             .max_by_key(|session| session.idle_for())?;
         self.remove(&spare);

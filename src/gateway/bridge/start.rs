@@ -79,6 +79,7 @@ impl Bridge {
             subject: identity.subject.as_str().to_owned(),
             login: identity.login.clone(),
             email: identity.email.clone(),
+            groups: identity.groups.clone(),
         };
         let refused = match self.children.join(&caller, Arc::clone(session)).await {
             Err(JoinError::Full) => JoinError::Full,

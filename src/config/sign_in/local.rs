@@ -1,28 +1,19 @@
-//! Who may sign in. There is always somebody, and never by a password that is easy to guess.
+//! Local users, and never one whose password is easy to guess.
 
 use std::path::Path;
 
 use secrecy::ExposeSecret;
 
-use super::surroundings::FileText;
-use super::{ConfigError, RawConfig, Setting};
+use crate::config::surroundings::FileText;
+use crate::config::{ConfigError, RawConfig, Setting};
 use crate::http::ExternalUrl;
-use crate::identity;
 use crate::identity::local::{self, LocalUser, OWNER, PasswordSecret};
 
-/// All ways to sign in.
-pub(super) fn settings(
+/// All local users; perhaps none.
+pub(super) fn users(
     raw: &RawConfig,
     external_url: &ExternalUrl,
-) -> Result<identity::Settings, ConfigError> {
-    Ok(identity::Settings {
-        local: users(raw, external_url)?,
-        ..identity::Settings::default()
-    })
-}
-
-/// All local users.
-fn users(raw: &RawConfig, external_url: &ExternalUrl) -> Result<Vec<LocalUser>, ConfigError> {
+) -> Result<Vec<LocalUser>, ConfigError> {
     let mut users = from_file(raw)?;
     if let Some(owner) = owner(raw, external_url)? {
         if users.iter().any(|user| user.name == OWNER) {
@@ -32,11 +23,6 @@ fn users(raw: &RawConfig, external_url: &ExternalUrl) -> Result<Vec<LocalUser>, 
             .hint("keep one of the two"));
         }
         users.insert(0, owner);
-    }
-    if users.is_empty() {
-        return Err(ConfigError::refused("nobody may sign in").hint(
-            "give --password-file FILE (or MCP_GUARD_PASSWORD, --password-hash, --users-file)",
-        ));
     }
     Ok(users)
 }
@@ -134,12 +120,7 @@ mod tests {
     fn sign_in(url: &str, arguments: &[&str]) -> Result<Vec<LocalUser>, ConfigError> {
         let users: &str = format!("alice:{HASH}\nbob:{HASH}\n").leak();
         let owners: &str = format!("owner:{HASH}").leak();
-        let files = [
-            ("users", users),
-            ("owners", owners),
-            ("none", "# nobody\n"),
-            ("bad", "x"),
-        ];
+        let files = [("users", users), ("owners", owners), ("bad", "x")];
         let surroundings = Surroundings::fake(&[], &files);
         let arguments = arguments.iter().map(Into::into);
         let Invocation::Serve(raw) = from_args(arguments, surroundings)? else {
@@ -170,16 +151,6 @@ mod tests {
         assert_eq!(names(&["--users-file", "users"]), ["alice", "bob"]);
         let both = ["--users-file", "users", "--password-hash", HASH];
         assert_eq!(names(&both), ["owner", "alice", "bob"]);
-    }
-
-    #[test]
-    fn a159_nobody_who_may_sign_in_is_refused() {
-        let url = "http://localhost:8080";
-        assert_eq!(refused(url, &[]), "nobody may sign in");
-        assert_eq!(
-            refused(url, &["--users-file", "none"]),
-            "nobody may sign in"
-        );
     }
 
     #[test]

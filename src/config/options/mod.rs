@@ -7,6 +7,13 @@
 //! | `max-children` | `--max-children` | `MCP_GUARD_MAX_CHILDREN` | `max-children` |
 //! | `password` (a secret) | `--password`, `--password-file` | `MCP_GUARD_PASSWORD`, `…_FILE` | `password`, `password-file` |
 
+mod listening;
+mod server;
+mod sign_in;
+mod state;
+mod tls;
+mod tokens;
+
 /// One option.
 #[derive(Debug)]
 pub struct Opt {
@@ -14,6 +21,8 @@ pub struct Opt {
     pub name: &'static str,
     pub kind: Kind,
     pub default: Default,
+    /// Whether its values are pairs (`NAME=VALUE`, `NAME:VALUE`) of which only the names may be seen.
+    pub shows_names_only: bool,
     pub help: &'static str,
 }
 
@@ -68,6 +77,7 @@ const fn opt(name: &'static str, kind: Kind, help: &'static str) -> Opt {
         name,
         kind,
         default: Default::None,
+        shows_names_only: false,
         help,
     }
 }
@@ -87,6 +97,13 @@ impl Opt {
     const fn or_derived(self, text: &'static str) -> Self {
         Self {
             default: Default::Derived(text),
+            ..self
+        }
+    }
+
+    const fn names_only(self) -> Self {
+        Self {
+            shows_names_only: true,
             ..self
         }
     }
@@ -122,265 +139,35 @@ impl Opt {
 /// What every variable of ours starts with.
 pub const VARIABLE_PREFIX: &str = "MCP_GUARD_";
 
+/// The title of the group whose options can change while the guard runs.
+pub const SIGN_IN: &str = "Who may sign in";
+
 /// Every option, in the order of `--help`.
 pub const GROUPS: &[Group] = &[
     Group {
         title: "Where it listens",
-        options: LISTENING,
+        options: listening::OPTIONS,
     },
     Group {
-        title: "Who may sign in",
-        options: SIGN_IN,
+        title: "TLS",
+        options: tls::OPTIONS,
+    },
+    Group {
+        title: SIGN_IN,
+        options: sign_in::OPTIONS,
     },
     Group {
         title: "Tokens and clients",
-        options: TOKENS,
+        options: tokens::OPTIONS,
     },
     Group {
         title: "The wrapped server",
-        options: SERVER,
+        options: server::OPTIONS,
     },
     Group {
         title: "State and observation",
-        options: STATE,
+        options: state::OPTIONS,
     },
-];
-
-const LISTENING: &[Opt] = &[
-    opt(
-        "external-url",
-        Kind::One("URL"),
-        "The address that clients use, with a path prefix if there is one; required",
-    ),
-    opt(
-        "listen",
-        Kind::List("ADDRESS"),
-        "Where to listen for plain HTTP: IP:PORT or unix:PATH",
-    )
-    .or_derived("loopback http: its port on loopback; behind a TLS proxy: 127.0.0.1:8080"),
-    opt(
-        "no-auto-tls",
-        Kind::Switch,
-        "TLS ends in front of the guard",
-    )
-    .or("false"),
-    opt(
-        "insecure-http",
-        Kind::Switch,
-        "Allow an http URL that is not loopback: passwords and tokens cross the network in the clear",
-    )
-    .or("false"),
-    opt(
-        "trusted-proxies",
-        Kind::List("CIDR"),
-        "Proxies whose X-Forwarded-For, or for= in Forwarded, tells the client's address, and no more",
-    ),
-    opt(
-        "allowed-origins",
-        Kind::List("ORIGIN"),
-        "Further browser origins that may call the MCP endpoint",
-    )
-    .or_derived("own origin"),
-    opt(
-        "max-body-size",
-        Kind::One("SIZE"),
-        "Largest request body",
-    )
-    .or("4MiB"),
-    opt(
-        "max-connections",
-        Kind::One("COUNT"),
-        "Most connections at a time",
-    )
-    .or("10000"),
-    opt(
-        "max-connections-per-address",
-        Kind::One("COUNT"),
-        "Most connections from one address (IPv6: one /64)",
-    )
-    .or("2000"),
-    opt(
-        "max-streams-per-user",
-        Kind::One("COUNT"),
-        "Most open event streams of one user",
-    )
-    .or("16"),
-    opt(
-        "shutdown-grace",
-        Kind::One("DURATION"),
-        "How long a stop waits for what is under way",
-    )
-    .or("30s"),
-];
-
-const SIGN_IN: &[Opt] = &[
-    opt(
-        "password",
-        secret("PASSWORD", "password-file"),
-        "Password of the one local user `owner`",
-    ),
-    opt(
-        "password-hash",
-        secret("HASH", "password-hash-file"),
-        "The same as an Argon2 or bcrypt hash (see `mcp-guard hash-password`)",
-    ),
-    opt(
-        "users-file",
-        Kind::One("PATH"),
-        "Local users, one `name:hash` a line",
-    ),
-];
-
-const TOKENS: &[Opt] = &[
-    opt(
-        "access-token-ttl",
-        Kind::One("DURATION"),
-        "Life of an access token",
-    )
-    .or("1h"),
-    opt(
-        "refresh-token-ttl",
-        Kind::One("DURATION"),
-        "Life of a refresh token that is not used",
-    )
-    .or("30d"),
-    opt(
-        "grant-ttl",
-        Kind::One("DURATION"),
-        "After this long a person signs in again, whatever was used",
-    )
-    .or("90d"),
-    opt(
-        "refresh-grace",
-        Kind::One("DURATION"),
-        "How long a replaced refresh token still yields the pair that replaced it, 0 to 600s",
-    )
-    .or("120s"),
-    opt(
-        "code-ttl",
-        Kind::One("DURATION"),
-        "Life of an authorization code, at most 10m",
-    )
-    .or("60s"),
-    opt(
-        "registration",
-        Kind::Choice("open|token|off"),
-        "Who may register a client (RFC 7591)",
-    )
-    .or("open"),
-    opt(
-        "registration-token",
-        secret("TOKEN", "registration-token-file"),
-        "What a client shows to register when --registration is `token`",
-    ),
-    opt(
-        "allowed-redirect-uris",
-        Kind::List("GLOB"),
-        "Only these redirect URIs; `*` does not cross `/`",
-    )
-    .or_derived("any that the rules permit"),
-];
-
-const SERVER: &[Opt] = &[
-    opt(
-        "isolation",
-        Kind::Choice("auto|session|user|shared"),
-        "Which callers may share a server process; `auto` is one for each session",
-    )
-    .or("auto"),
-    opt(
-        "max-children",
-        Kind::One("COUNT"),
-        "Most server processes at a time",
-    )
-    .or("32"),
-    opt(
-        "max-children-per-user",
-        Kind::One("COUNT"),
-        "Most server processes of one user",
-    )
-    .or("4"),
-    opt(
-        "session-idle-timeout",
-        Kind::One("DURATION"),
-        "A session without traffic ends after this long",
-    )
-    .or("30m"),
-    opt(
-        "start-timeout",
-        Kind::One("DURATION"),
-        "How long the server may take to start",
-    )
-    .or("60s"),
-    opt(
-        "request-timeout",
-        Kind::One("DURATION"),
-        "How long a request may go without answer or progress",
-    )
-    .or("300s"),
-    opt(
-        "env",
-        Kind::Repeated("NAME=VALUE"),
-        "Set for the server; may use {user.subject}, {user.login}, {user.email}. Repeat for more; \
-         one a line in the variable",
-    ),
-    opt(
-        "clean-env",
-        Kind::Switch,
-        "Start the server with a minimal environment",
-    )
-    .or("false"),
-    opt(
-        "pass-env",
-        Kind::List("NAME"),
-        "Variables that reach the server in spite of --clean-env",
-    ),
-    opt("working-dir", Kind::One("PATH"), "Where the server runs")
-        .or_derived("where the guard runs"),
-    opt(
-        "child-stderr",
-        Kind::Choice("log|inherit|drop"),
-        "What becomes of the server's stderr",
-    )
-    .or("log"),
-    opt(
-        "http-streaming-only",
-        Kind::Switch,
-        "Answer 405 to GET with text/event-stream",
-    )
-    .or("false"),
-];
-
-const STATE: &[Opt] = &[
-    opt(
-        "data-path",
-        Kind::One("PATH"),
-        "Directory of the guard's state, for its user alone",
-    )
-    .or_derived("$STATE_DIRECTORY, else mcp-guard/<host> in the user's state directory"),
-    opt(
-        "store",
-        Kind::One("STORE"),
-        "`sqlite:` in the data path, or `memory:` (all sign-ins end with the process)",
-    )
-    .or("sqlite:"),
-    opt(
-        "log-level",
-        Kind::Choice("error|warn|info|debug|trace"),
-        "How much to log",
-    )
-    .or("info"),
-    opt(
-        "log-format",
-        Kind::Choice("auto|text|json"),
-        "`auto` is text on a terminal, else json",
-    )
-    .or("auto"),
-    opt(
-        "config",
-        Kind::One("FILE"),
-        "TOML file with flags' names as keys, and `command`",
-    ),
 ];
 
 /// Every option.

@@ -1,11 +1,11 @@
-//! The wrapped server: its command, its environment, its limits.
+//! A server that is a command: its program, its environment, its limits.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ConfigError, RawConfig, Setting, Timeouts, value};
-use crate::upstream::{self, ChildStderr, Isolation, Settings, Upstream};
+use crate::config::{ConfigError, RawConfig, Setting, value};
+use crate::upstream::{self, ChildStderr, Isolation, Settings};
 
 /// How long a child has after its stdin closed, and again after SIGTERM; less if the whole stop has
 /// less.
@@ -14,26 +14,16 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Where `execvp` looks when there is no `PATH`.
 const STANDARD_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// The wrapped server.
-pub(super) fn upstream(raw: &RawConfig, shutdown_grace: Duration) -> Result<Upstream, ConfigError> {
-    command_settings(raw, shutdown_grace).map(Upstream::Command)
-}
-
-/// How long it may take.
-pub(super) fn timeouts(raw: &RawConfig) -> Result<Timeouts, ConfigError> {
-    Ok(Timeouts {
-        start: raw.time("start-timeout")?,
-        request: raw.time("request-timeout")?,
-        session_idle: raw.time("session-idle-timeout")?,
-    })
-}
-
 /// How to start the wrapped command.
-fn command_settings(raw: &RawConfig, shutdown_grace: Duration) -> Result<Settings, ConfigError> {
+pub(super) fn settings(
+    raw: &RawConfig,
+    command: &[OsString],
+    shutdown_grace: Duration,
+) -> Result<Settings, ConfigError> {
     let working_dir = working_dir(raw)?;
     let isolation = isolation(raw)?;
     Ok(Settings {
-        command: command(raw, working_dir.as_ref())?,
+        command: found(raw, command, working_dir.as_ref())?,
         env: env(raw, isolation)?,
         clean_env: raw.is_on("clean-env")?,
         pass_env: pass_env(raw)?,
@@ -51,13 +41,12 @@ fn command_settings(raw: &RawConfig, shutdown_grace: Duration) -> Result<Setting
     })
 }
 
-fn command(raw: &RawConfig, working_dir: Option<&PathBuf>) -> Result<Vec<OsString>, ConfigError> {
-    let Some((command, _)) = raw.command() else {
-        return Err(ConfigError::refused("there is no server to guard").hint(
-            "write its command behind `--`: \
-             `mcp-guard --external-url URL [OPTIONS] -- COMMAND [ARG...]`",
-        ));
-    };
+/// The command, if there is such a program.
+fn found(
+    raw: &RawConfig,
+    command: &[OsString],
+    working_dir: Option<&PathBuf>,
+) -> Result<Vec<OsString>, ConfigError> {
     let name = command.first().cloned().unwrap_or_default();
     let path = raw.surroundings().variable("PATH");
     let path = path.map_or_else(|| STANDARD_PATH.into(), OsStr::to_owned);
@@ -71,7 +60,7 @@ fn command(raw: &RawConfig, working_dir: Option<&PathBuf>) -> Result<Vec<OsStrin
         };
         return Err(ConfigError::refused(format!("command not found: `{shown}`")).hint(hint));
     }
-    Ok(command.clone())
+    Ok(command.to_vec())
 }
 
 fn working_dir(raw: &RawConfig) -> Result<Option<PathBuf>, ConfigError> {
@@ -156,8 +145,9 @@ mod tests {
         pairs: &[(&'static str, &'static str)],
         command: &[&'static str],
     ) -> Result<Settings, ConfigError> {
-        let raw = RawConfig::from_pairs(pairs.iter().copied(), command.iter().copied())?;
-        command_settings(&raw, Duration::from_secs(30))
+        let raw = RawConfig::from_pairs(pairs.iter().copied(), [])?;
+        let command: Vec<_> = command.iter().map(OsString::from).collect();
+        settings(&raw, &command, Duration::from_secs(30))
     }
 
     #[test]
@@ -167,12 +157,6 @@ mod tests {
             assert_eq!(error.to_string(), format!("command not found: `{command}`"));
             assert_eq!(error.exit_code(), 78);
         }
-    }
-
-    #[test]
-    fn no_command_at_all_is_refused_with_the_usage() {
-        let error = read(&[], &[]).unwrap_err();
-        assert!(error.hint_text().unwrap().contains("-- COMMAND [ARG...]"));
     }
 
     #[test]
@@ -210,7 +194,7 @@ mod tests {
     fn a_stop_leaves_children_less_time_than_the_whole() {
         let grace = |seconds| {
             let raw = RawConfig::from_pairs([], ["sh"]).unwrap();
-            command_settings(&raw, Duration::from_secs(seconds))
+            settings(&raw, &["sh".into()], Duration::from_secs(seconds))
                 .unwrap()
                 .stop_grace
         };

@@ -1,0 +1,70 @@
+//! Where the guard listens.
+
+use super::{Kind, Opt, opt};
+
+pub(super) const OPTIONS: &[Opt] = &[
+    opt(
+        "external-url",
+        Kind::One("URL"),
+        "The address that clients use, with a path prefix if there is one; required",
+    ),
+    opt(
+        "listen",
+        Kind::List("ADDRESS"),
+        "Where to listen for plain HTTP: IP:PORT or unix:PATH",
+    )
+    .or_derived("loopback http: its port on loopback; behind a TLS proxy: 127.0.0.1:8080"),
+    opt(
+        "no-auto-tls",
+        Kind::Switch,
+        "TLS ends in front of the guard",
+    )
+    .or("false"),
+    opt(
+        "insecure-http",
+        Kind::Switch,
+        "Allow an http URL that is not loopback: passwords and tokens cross the network in the clear",
+    )
+    .or("false"),
+    opt(
+        "trusted-proxies",
+        Kind::List("CIDR"),
+        "Proxies whose X-Forwarded-For, or for= in Forwarded, tells the client's address, and no more",
+    ),
+    opt(
+        "allowed-origins",
+        Kind::List("ORIGIN"),
+        "Further browser origins that may call the MCP endpoint",
+    )
+    .or_derived("own origin"),
+    opt(
+        "max-body-size",
+        Kind::One("SIZE"),
+        "Largest request body",
+    )
+    .or("4MiB"),
+    opt(
+        "max-connections",
+        Kind::One("COUNT"),
+        "Most connections at a time",
+    )
+    .or("10000"),
+    opt(
+        "max-connections-per-address",
+        Kind::One("COUNT"),
+        "Most connections from one address (IPv6: one /64)",
+    )
+    .or("2000"),
+    opt(
+        "max-streams-per-user",
+        Kind::One("COUNT"),
+        "Most open event streams of one user",
+    )
+    .or("16"),
+    opt(
+        "shutdown-grace",
+        Kind::One("DURATION"),
+        "How long a stop waits for what is under way",
+    )
+    .or("30s"),
+];

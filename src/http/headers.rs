@@ -1,0 +1,447 @@
+//! Which header fields pass between a client and the server behind the guard.
+//!
+//! What one connection says about itself goes no further (RFC 9110 §7.6.1, threat case A-112). From
+//! a request goes, besides, whatever the wrapped server could take for the guard's word: credentials,
+//! addresses, identities, in any spelling that some server reads as the same name (A-093, A-113,
+//! A-114). From an answer goes whatever would act on the guard's whole origin, which is where people
+//! sign in (A-123).
+//!
+//! Content-Length goes both ways: how long a body is follows from the body that is sent (A-106).
+
+use hyper::HeaderMap;
+use hyper::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
+};
+
+/// What belongs to a connection, and a message's framing. Names starting with `Proxy-` do too.
+const CONNECTION_ONLY: &[&str] = &[
+    "connection",
+    "content-length",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What a client has no business telling the wrapped server.
+const NOT_FROM_CLIENTS: &[&str] = &[
+    // For the guard itself.
+    "authorization",
+    "cookie",
+    "expect",
+    "host",
+    // Checked at the door against names that the wrapped server does not know; it would refuse
+    // pages that the operator has let in.
+    "origin",
+    // Becomes HTTP_PROXY where a server makes variables of headers (CVE-2016-5385).
+    "proxy",
+    // Whose word on who is calling, and from where (A-113, A-114).
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "client-ip",
+    "fastly-client-ip",
+    "forwarded",
+    "forwarded-for",
+    "front-end-https",
+    "remote-user",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-forwarded",
+    "x-host",
+    "x-real-ip",
+    "x-remote-user",
+    "x-scheme",
+    // Another target or method than the one that was judged (A-114).
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Whether a field speaks of one connection or frames one message. Nobody sets such a field but
+/// whoever holds the connection.
+pub fn belongs_to_connection(name: &HeaderName) -> bool {
+    CONNECTION_ONLY.contains(&name.as_str()) || name.as_str().starts_with("proxy-")
+}
+
+/// Starts of such names. The browser's `Sec-Fetch-` go with the Origin.
+const NOT_FROM_CLIENTS_PREFIXES: &[&str] = &[
+    "proxy-",
+    "sec-fetch-",
+    "x-auth-request-",
+    "x-forwarded-",
+    "x-mcp-guard-",
+];
+
+/// What a request may not carry, in any spelling. Made once, asked for each request.
+pub struct Filter {
+    /// Reserved names by their length: most names of a request are told apart by it alone.
+    by_length: Vec<Vec<Box<[u8]>>>,
+}
+
+impl Filter {
+    /// `own` are the names that the operator has the guard set: a client may not send those either.
+    pub fn new(own: impl IntoIterator<Item = HeaderName>) -> Self {
+        let mut by_length: Vec<Vec<Box<[u8]>>> = Vec::new();
+        let mut add = |name: &str| {
+            if by_length.len() <= name.len() {
+                by_length.resize_with(name.len() + 1, Vec::new);
+            }
+            if let Some(names) = by_length.get_mut(name.len()) {
+                names.push(name.bytes().map(folded).collect());
+            }
+        };
+        for name in CONNECTION_ONLY.iter().chain(NOT_FROM_CLIENTS) {
+            add(name);
+        }
+        for name in own {
+            add(name.as_str());
+        }
+        Self { by_length }
+    }
+
+    /// What of a request's header goes on to the wrapped server. The gate has read the original.
+    pub fn request(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut forwarded = HeaderMap::with_capacity(headers.keys_len() + ROOM_FOR_OURS);
+        for (name, value) in headers {
+            if !self.reserves(name) {
+                forwarded.append(name, value.clone());
+            }
+        }
+        remove_named_by_connection(&mut forwarded, headers);
+        forwarded
+    }
+
+    /// Whether some server could read `name` as one of the reserved ones: CGI and its heirs turn
+    /// every character that is no letter or digit into one and the same (A-113).
+    fn reserves(&self, name: &HeaderName) -> bool {
+        let name = name.as_str().as_bytes();
+        let same_length = self.by_length.get(name.len());
+        let by_name = same_length.is_some_and(|all| all.iter().any(|it| starts_with(name, it)));
+        by_name
+            || NOT_FROM_CLIENTS_PREFIXES
+                .iter()
+                .any(|prefix| starts_with(name, prefix.as_bytes()))
+    }
+}
+
+/// Identity, addresses, the upstream's credential: what is set once the client's are gone.
+const ROOM_FOR_OURS: usize = 10;
+
+/// Header names are in lower case by the time they are names.
+const fn folded(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() {
+        byte
+    } else {
+        b'-'
+    }
+}
+
+fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
+    let start = name.get(..prefix.len());
+    start.is_some_and(|start| {
+        prefix
+            .iter()
+            .zip(start)
+            .all(|(&of, &byte)| of == folded(byte))
+    })
+}
+
+/// RFC 9110 §7.6.1: fields that `Connection` names are for this connection alone. What the guard sets
+/// is set afterwards, so nobody can have it removed (A-112).
+fn remove_named_by_connection(from: &mut HeaderMap, headers: &HeaderMap) {
+    for value in headers.get_all(CONNECTION) {
+        for name in value.as_bytes().split(|&byte| byte == b',') {
+            if let Ok(name) = HeaderName::from_bytes(name.trim_ascii()) {
+                from.remove(name);
+            }
+        }
+    }
+}
+
+/// What an answer may not carry: it would hold for the whole origin, or be obeyed by a proxy in
+/// front of the guard, or it is the guard's to say. `Location` is for whoever follows it.
+const NOT_FROM_SERVERS: &[&str] = &[
+    "accept-ch",
+    "alt-svc",
+    "cache-control",
+    "cdn-cache-control",
+    "clear-site-data",
+    "cloudflare-cdn-cache-control",
+    "content-security-policy",
+    "content-security-policy-report-only",
+    "critical-ch",
+    "expect-ct",
+    "location",
+    "nel",
+    "public-key-pins",
+    "refresh",
+    "report-to",
+    "reporting-endpoints",
+    "server",
+    "server-timing",
+    "service-worker-allowed",
+    "set-cookie",
+    "set-cookie2",
+    "set-login",
+    "strict-transport-security",
+    "surrogate-control",
+    "use-as-dictionary",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-frame-options",
+    "x-lighttpd-send-file",
+    "x-litespeed-location",
+    "x-powered-by",
+    "x-reproxy-url",
+    "x-sendfile",
+];
+
+/// Starts of such names. `X-Accel-Redirect` would have an nginx in front serve files of its own.
+const NOT_FROM_SERVERS_PREFIXES: &[&str] =
+    &["access-control-", "proxy-", "secure-session-", "x-accel-"];
+
+/// What of an answer's header goes on to the client. Added is what keeps a body of the wrapped
+/// server's from being a page of the guard's origin (A-123), and from being kept by a cache that
+/// would give it to others; and, for a stream of events, what keeps it flowing through an nginx.
+pub fn forwardable_response(headers: HeaderMap) -> HeaderMap {
+    let mut forwarded = HeaderMap::with_capacity(headers.keys_len() + 4);
+    for (name, value) in &headers {
+        if !stays_behind(name.as_str()) {
+            forwarded.append(name, value.clone());
+        }
+    }
+    remove_named_by_connection(&mut forwarded, &headers);
+    if is_event_stream(&forwarded) {
+        forwarded.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    }
+    for (name, value) in [
+        (CACHE_CONTROL, "private, no-cache, no-transform"),
+        (CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        forwarded.insert(name, HeaderValue::from_static(value));
+    }
+    forwarded
+}
+
+fn stays_behind(name: &str) -> bool {
+    CONNECTION_ONLY.contains(&name)
+        || NOT_FROM_SERVERS.contains(&name)
+        || NOT_FROM_SERVERS_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    let media_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let media_type = media_type.and_then(|value| value.get(..EVENT_STREAM.len()));
+    media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case(EVENT_STREAM))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.append(name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn passes(name: &str) -> bool {
+        let own = HeaderName::from_static("x-api-key");
+        let name = name.to_ascii_lowercase();
+        let sent = headers(&[(&name, "theirs")]);
+        Filter::new([own]).request(&sent).contains_key(&name)
+    }
+
+    #[test]
+    fn what_a_client_says_to_the_server_arrives() {
+        let sent = headers(&[
+            ("accept", "application/json"),
+            ("accept", "text/event-stream"),
+            ("content-type", "application/json"),
+            ("last-event-id", "7"),
+            ("mcp-method", "tools/call"),
+            ("mcp-param-city", "Bern"),
+            ("mcp-protocol-version", "2025-06-18"),
+            ("mcp-session-id", "s"),
+            ("traceparent", "00-1-2-00"),
+            ("user-agent", "test"),
+            ("x-custom_name", "kept"),
+            ("x-forward", "kept"),
+        ]);
+        assert_eq!(Filter::new([]).request(&sent), sent);
+    }
+
+    #[test]
+    fn a093_no_credential_of_the_clients_is_forwarded() {
+        for name in [
+            "Authorization",
+            "Proxy-Authorization",
+            "Proxy_Authorization",
+            "Cookie",
+        ] {
+            assert!(!passes(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a112_what_connection_names_goes_and_so_does_all_that_is_of_the_connection() {
+        let sent = headers(&[
+            ("connection", "close, X-Hop"),
+            ("connection", "mcp-session-id,, \"x\" ,authorization"),
+            ("x-hop", "1"),
+            ("mcp-session-id", "s"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
+            ("proxy-connection", "keep-alive"),
+            ("accept", "*/*"),
+        ]);
+        assert_eq!(names(&Filter::new([]).request(&sent)), ["accept"]);
+    }
+
+    #[test]
+    fn a113_no_spelling_of_an_identity_reaches_the_server() {
+        for name in [
+            "X-Forwarded-User",
+            "X_Forwarded_User",
+            "X.Forwarded.User",
+            "x-forwarded_groups",
+            "X-Forwarded-Preferred!Username",
+            "x~forwarded~email",
+            "X-Mcp-Guard-Assertion",
+            "X_MCP_Guard_User",
+            "x.mcp.guard.anything",
+            "Remote-User",
+            "REMOTE_USER",
+            "X-Auth-Request-Email",
+            "X-Api-Key",
+            "X_API_KEY",
+            "x.api.key",
+        ] {
+            assert!(!passes(name), "{name}");
+        }
+        assert!(passes("x-api-keys"));
+    }
+
+    #[test]
+    fn a114_no_claim_about_address_target_or_method_reaches_the_server() {
+        for name in [
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Prefix",
+            "X_Forwarded_Host",
+            "X-Real-IP",
+            "X_Real_Ip",
+            "CF-Connecting-IP",
+            "True-Client-IP",
+            "X-Original-URL",
+            "X-Rewrite-URL",
+            "X-HTTP-Method-Override",
+            "X.HTTP.Method.Override",
+            "Host",
+            "Expect",
+            "Proxy",
+            "Origin",
+            "Sec-Fetch-Site",
+        ] {
+            assert!(!passes(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a123_a_server_cannot_act_on_the_guards_origin() {
+        let sent = headers(&[
+            ("set-cookie", "__Host-mg-txn=x"),
+            ("set-cookie", "b=c"),
+            ("access-control-allow-origin", "*"),
+            ("access-control-allow-credentials", "true"),
+            ("www-authenticate", "Basic"),
+            ("strict-transport-security", "max-age=1"),
+            ("alt-svc", "h3=\":443\""),
+            ("clear-site-data", "\"*\""),
+            ("service-worker-allowed", "/"),
+            ("server-timing", "db;dur=53"),
+            ("location", "https://evil.example/"),
+            ("refresh", "0;url=https://evil.example/"),
+            ("content-security-policy", "default-src *"),
+            ("content-security-policy-report-only", "default-src *"),
+            ("x-frame-options", "ALLOWALL"),
+            ("x-content-type-options", "none"),
+            ("x-accel-redirect", "/etc/passwd"),
+            ("cache-control", "public, max-age=3600"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "2"),
+            ("content-type", "application/json"),
+            ("mcp-session-id", "s"),
+            ("vary", "a"),
+            ("vary", "b"),
+        ]);
+        let forwarded = forwardable_response(sent);
+        assert_eq!(
+            names(&forwarded),
+            [
+                "cache-control",
+                "content-security-policy",
+                "content-type",
+                "mcp-session-id",
+                "vary",
+                "x-content-type-options",
+            ]
+        );
+        let policy = &forwarded["content-security-policy"];
+        assert_eq!(policy, "sandbox; default-src 'none'");
+        assert_eq!(forwarded["x-content-type-options"], "nosniff");
+        assert_eq!(
+            forwarded["cache-control"],
+            "private, no-cache, no-transform"
+        );
+        assert_eq!(forwarded.get_all("vary").iter().count(), 2);
+    }
+
+    #[test]
+    fn a_stream_of_events_asks_the_proxy_in_front_not_to_hold_it_back() {
+        for (media_type, expected) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream; charset=utf-8", true),
+            ("application/json", false),
+            ("text", false),
+        ] {
+            let forwarded = forwardable_response(headers(&[("content-type", media_type)]));
+            assert_eq!(
+                forwarded.contains_key("x-accel-buffering"),
+                expected,
+                "{media_type}"
+            );
+        }
+    }
+}
