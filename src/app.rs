@@ -24,10 +24,10 @@ use crate::grant::{GrantId, Grants};
 use crate::http::Origins;
 use crate::http::client::HttpClient;
 use crate::identity::IdentityProviders;
-use crate::listener::{self, BindError, Drain, Workers};
+use crate::listener::{self, BindError, Bound, Drain, PassedSockets, Workers};
 use crate::oauth::AuthorizationServer;
 use crate::resource::ProtectedResource;
-use crate::routes::Routes;
+use crate::routes::{Routes, document_limit};
 use crate::store::{OpenError, Store};
 
 /// Overdue requests and idle sessions are looked for this often.
@@ -77,10 +77,12 @@ struct Parts {
     gateway: Arc<Gateway>,
 }
 
-/// Runs a guard until SIGTERM or SIGINT. `ready` is called once it listens, `reread` at every
+/// Runs a guard until SIGTERM or SIGINT. `sockets` replace the addresses to listen on, if there are
+/// any. `ready` is called once it listens, `reread` at every
 /// SIGHUP. A second signal to stop does not wait for anything any more.
 pub fn run(
     config: &Config,
+    sockets: PassedSockets,
     reread: impl Fn() -> Result<Reread, ConfigError>,
     ready: impl FnOnce(&Config),
 ) -> Result<(), Error> {
@@ -93,7 +95,7 @@ pub fn run(
         let mut terminate = listen_for(SignalKind::terminate())?;
         let mut interrupt = listen_for(SignalKind::interrupt())?;
         let hangup = listen_for(SignalKind::hangup())?;
-        let guard = Guard::start(config, Clock::system())?;
+        let guard = Guard::start(config, sockets, Clock::system())?;
         ready(config);
         tokio::select! {
             () = guard.reload_at(hangup, reread) => {}
@@ -121,13 +123,13 @@ pub fn check(config: &Config) -> Result<(), Error> {
 
 impl Guard {
     /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
-    pub fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
+    pub fn start(config: &Config, sockets: PassedSockets, clock: Clock) -> Result<Self, Error> {
         let (store, keyring) = open_state(&config.store, &clock)?;
         let parts = Parts::new(config, &store, keyring, clock);
         let health = Health::default();
         let drain = Drain::new();
         let routes = Arc::new(parts.routes(config, &health));
-        let workers = listener::bind(&listener_settings(config))?
+        let workers = bind(config, sockets)?
             .serve(&routes, &drain)
             .map_err(Error::Runtime)?;
         let (open_to_anybody, rules) = watch::channel(config.open_to_anybody.clone());
@@ -252,6 +254,7 @@ impl Parts {
             resource: Arc::clone(&self.resource),
             gateway: Arc::clone(&self.gateway),
             health: health.clone(),
+            documents: document_limit(),
         }
     }
 
@@ -288,6 +291,23 @@ fn open_state(settings: &StoreSettings, clock: &Clock) -> Result<(Store, Keyring
     })
 }
 
+fn bind(config: &Config, sockets: PassedSockets) -> Result<Bound, Error> {
+    let were_passed = !sockets.is_empty();
+    let bound = listener::bind(&listener_settings(config), sockets)?;
+    if were_passed {
+        let addresses: Vec<String> = bound
+            .local_addresses()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        tracing::info!(
+            addresses = addresses.join(", "),
+            "listening on sockets that were passed"
+        );
+    }
+    Ok(bound)
+}
+
 fn listener_settings(config: &Config) -> listener::Settings {
     listener::Settings {
         addresses: config.listening.addresses.clone(),
@@ -296,6 +316,10 @@ fn listener_settings(config: &Config) -> listener::Settings {
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         max_connections: config.limits.connections,
         max_connections_per_address: config.limits.connections_per_address,
+        proxies: config
+            .listening
+            .proxy_protocol
+            .then(|| config.trusted_proxies.clone()),
     }
 }
 
@@ -303,6 +327,7 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
     gateway::Settings {
         max_body_size: config.limits.body_size,
         max_streams_per_user: config.limits.streams_per_user,
+        max_requests_per_user: config.limits.requests_per_user,
         streaming_only: config.http_streaming_only,
         start_timeout: config.timeouts.start,
         request_timeout: config.timeouts.request,

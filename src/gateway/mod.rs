@@ -16,7 +16,8 @@ use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
 use crate::http::{Inbound, Reply};
-use crate::identity::IdentityProviders;
+use crate::identity::{IdentityProviders, Subject};
+use crate::policy::rate_limit::RateLimit;
 use crate::resource::ProtectedResource;
 use crate::upstream::Upstream;
 
@@ -30,6 +31,8 @@ pub struct Settings {
     pub max_body_size: usize,
     /// Listening streams (GET) that one subject may hold open.
     pub max_streams_per_user: usize,
+    /// Requests of one subject in a second, in the long run; ten times as many at once.
+    pub max_requests_per_user: u32,
     /// Whether GET is answered with 405 (`--http-streaming-only`).
     pub streaming_only: bool,
     pub start_timeout: Duration,
@@ -37,9 +40,16 @@ pub struct Settings {
     pub session_idle_timeout: Duration,
 }
 
+/// Requests at once, for one a second in the long run: an agent that reads a folder asks in bursts.
+const BURST: u32 = 10;
+/// Users remembered. Those whose share is whole again are forgotten first.
+const MAX_USERS: usize = 100_000;
+
 /// One guarded MCP endpoint.
 pub struct Gateway {
     resource: Arc<ProtectedResource>,
+    /// Of each user. Addresses do not count here: hosted clients bring everybody from a few (D-42).
+    calls: RateLimit<Subject>,
     server: Server,
 }
 
@@ -59,13 +69,23 @@ impl Gateway {
         keyring: Keyring,
         clock: Clock,
     ) -> Arc<Self> {
+        let per_second = settings.max_requests_per_user;
+        let calls = RateLimit::new(
+            per_second.saturating_mul(BURST),
+            per_second.into(),
+            MAX_USERS,
+        );
         let server = match upstream {
             Upstream::Command(command) => {
                 Server::Bridge(Bridge::new(settings, command, keyring, clock))
             }
             Upstream::Url(url) => Server::Proxy(Proxy::new(settings, url, keyring)),
         };
-        Arc::new(Self { resource, server })
+        Arc::new(Self {
+            resource,
+            calls,
+            server,
+        })
     }
 
     /// Answers one request to the MCP endpoint. `landing` makes the page for a person who opened
@@ -82,6 +102,9 @@ impl Gateway {
                 return self.resource.refuse(denied, page);
             }
         };
+        if let Err(wait) = self.calls.check_key(&principal.identity.subject) {
+            return reply::too_many_requests(wait);
+        }
         match &self.server {
             Server::Bridge(bridge) => bridge.answer(request, &principal).await,
             Server::Proxy(proxy) => proxy.answer(request, &principal).await,

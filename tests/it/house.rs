@@ -42,7 +42,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     (
         "routes",
         &[
-            "admin", "gateway", "http", "listener", "oauth", "pages", "resource",
+            "admin", "gateway", "http", "listener", "oauth", "pages", "policy", "resource",
         ],
     ),
     (
