@@ -265,7 +265,7 @@ impl<S: Read + Write> Client<S> {
 }
 
 /// Looks until it is so, for a bounded time.
-fn eventually(so: impl Fn() -> bool) -> bool {
+pub(super) fn eventually(so: impl Fn() -> bool) -> bool {
     let step = Duration::from_millis(5);
     (0..PATIENCE.as_millis() / step.as_millis()).any(|_| {
         let now = so();

@@ -126,6 +126,13 @@ async fn text(send: &mut SendRequest<Empty<Bytes>>, path: &str) -> String {
     String::from_utf8(body.to_vec()).unwrap()
 }
 
+/// The GOAWAY arrives in its own time; until then requests are still taken.
+pub(super) async fn until_goaway(send: &mut SendRequest<Empty<Bytes>>) {
+    while send.ready().await.is_ok() && send.send_request(get("/hello")).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[test]
 fn https_is_served_with_keep_alive_and_every_worker() {
     let secured = secured();
@@ -177,16 +184,7 @@ async fn r26_the_drain_says_goaway_and_finishes_what_is_under_way() {
         tokio::task::yield_now().await;
     }
     secured.guard.drain.begin();
-    // The GOAWAY arrives in its own time; until then requests are still taken.
-    while send.ready().await.is_ok() && !send.is_closed() {
-        tokio::task::yield_now().await;
-        if connection.is_finished() {
-            break;
-        }
-        if send.send_request(get("/hello")).await.is_err() {
-            break;
-        }
-    }
+    until_goaway(&mut send).await;
     secured.guard.toy.go();
     let reply = slow.await.unwrap().unwrap();
     assert_eq!(
