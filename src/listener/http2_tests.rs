@@ -2,6 +2,7 @@
 //! costs nobody else anything (RFC 9113; threat cases ).
 
 use std::io::{Read as _, Write as _};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -438,4 +439,23 @@ async fn r26_the_drain_ends_a_hundred_streams_and_lets_slow_requests_finish() {
         drained
     });
     assert!(drained.await.unwrap());
+}
+
+/// Where the program is missing there is nothing to see; the continuous integration has it.
+#[test]
+fn h2load_gets_every_answer() {
+    let secured = secured();
+    let url = format!("https://{NAME}:{}/hello", secured.guard.address.port());
+    let run = Command::new("h2load")
+        .args(["-n", "4000", "-c", "8", "-m", "50", "--connect-to"])
+        .arg(secured.guard.address.to_string())
+        .arg(url)
+        .output();
+    if let Ok(output) = run {
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("4000 succeeded, 0 failed"), "{said}");
+    } else {
+        assert!(std::env::var_os("CI").is_none(), "h2load is missing");
+    }
+    secured.guard.stop();
 }

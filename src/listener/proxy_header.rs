@@ -6,7 +6,6 @@
 //! never optional, or whoever finds the port would write one of their own. Version 1 is refused; it
 //! has no length, and every proxy that speaks it speaks version 2.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -85,7 +84,11 @@ async fn read(socket: &mut Plain) -> Result<Option<IpAddr>, Refused> {
     let mut filled = 0;
     while filled < HEAD {
         let room = head.get_mut(filled..).unwrap_or_default();
-        filled += received(socket.read(room).await)?;
+        // An end and an error are the same: there is nobody.
+        match socket.read(room).await.unwrap_or(0) {
+            0 => return Err(Refused::Silent),
+            count => filled += count,
+        }
         check_signature(head.get(..filled).unwrap_or_default())?;
     }
     let [.., high, low] = head;
@@ -97,13 +100,6 @@ async fn read(socket: &mut Plain) -> Result<Option<IpAddr>, Refused> {
     let read = socket.read_exact(&mut rest).await;
     read.map_err(|_| Refused::Silent)?;
     source(&head, &rest)
-}
-
-fn received(read: io::Result<usize>) -> Result<usize, Refused> {
-    match read {
-        Ok(0) | Err(_) => Err(Refused::Silent),
-        Ok(count) => Ok(count),
-    }
 }
 
 /// As early as a byte is wrong: a version 1 header may be shorter than ours, and what follows it is

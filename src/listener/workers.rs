@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::connection::{self, Server};
@@ -29,6 +30,9 @@ use super::{Bound, Drain, Peer, Service, home, http2};
 
 /// How long accepting rests when the process has run out of descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
+
+/// How often a worker says so.
+const QUIET: Duration = Duration::from_mins(1);
 
 /// So many more connections at home, and a connection stays where it is: two workers get more done
 /// than one, even if they have to wake each other.
@@ -294,7 +298,7 @@ struct Worker<S> {
 
 impl<S: Service> Worker<S> {
     async fn accept(self: Rc<Self>, listener: Listener) {
-        let mut resting = false;
+        let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -303,7 +307,6 @@ impl<S: Service> Worker<S> {
             };
             match accepted {
                 Ok((socket, peer)) => {
-                    resting = false;
                     let next = match (&self.proxies, listener.is_secure) {
                         (Some(_), is_secure) => Next::Introduction { is_secure },
                         (None, true) => Next::Handshake,
@@ -313,8 +316,9 @@ impl<S: Service> Worker<S> {
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    // Once for every time that it begins.
-                    if !std::mem::replace(&mut resting, true) {
+                    // It comes and goes with every connection that closes.
+                    if complained.is_none_or(|then| then.elapsed() >= QUIET) {
+                        complained = Some(Instant::now());
                         tracing::error!(?error, "cannot accept connections for now");
                     }
                     tokio::time::sleep(REST).await;

@@ -87,8 +87,8 @@ impl<K: Clone + Eq + Hash, C: Clock + Clone> RateLimit<K, C> {
 
     fn has_room(&self) -> bool {
         let interval = (self.max_keys / 8).clamp(1, COUNT_INTERVAL);
-        let is_turn = self.checks.fetch_add(1, Ordering::Relaxed) % interval == 0;
-        if is_turn {
+        let checks = self.checks.fetch_add(1, Ordering::Relaxed);
+        if checks.is_multiple_of(interval) {
             if self.buckets.len() >= self.max_keys {
                 self.prune();
             }

@@ -11,7 +11,7 @@ mod users;
 
 pub(crate) use browser::{Browser, Form};
 pub(crate) use client::{Client, Event, OAuthClient, Tokens, query_of};
-pub(crate) use guard::{Guard, PASSWORD, eventually};
+pub(crate) use guard::{AS_SYSTEMD, Guard, PASSWORD, eventually};
 pub(crate) use http::{Answer, Connection};
 pub(crate) use markdown::{Document, documents};
 pub(crate) use processes::{alive, count_children};
