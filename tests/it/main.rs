@@ -19,6 +19,7 @@ mod commands;
 mod discovery;
 mod documents;
 mod edge;
+mod framing;
 mod gate;
 mod house;
 mod limits;
