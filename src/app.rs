@@ -24,10 +24,10 @@ use crate::grant::{GrantId, Grants};
 use crate::http::Origins;
 use crate::http::client::HttpClient;
 use crate::identity::IdentityProviders;
-use crate::listener::{self, BindError, Drain, Workers};
+use crate::listener::{self, BindError, Bound, Drain, PassedSockets, Workers};
 use crate::oauth::AuthorizationServer;
 use crate::resource::ProtectedResource;
-use crate::routes::{MESSAGES_PATH, Routes};
+use crate::routes::{MESSAGES_PATH, Routes, document_limit};
 use crate::signing::{SigningError, SigningKeys};
 use crate::store::{OpenError, Store};
 use crate::upstream::Upstream;
@@ -82,10 +82,12 @@ struct Parts {
     signing: Option<Arc<SigningKeys>>,
 }
 
-/// Runs a guard until SIGTERM or SIGINT. `ready` is called once it listens, `reread` at every
+/// Runs a guard until SIGTERM or SIGINT. `sockets` replace the addresses to listen on, if there are
+/// any. `ready` is called once it listens, `reread` at every
 /// SIGHUP. A second signal to stop does not wait for anything any more.
 pub fn run(
     config: &Config,
+    sockets: PassedSockets,
     reread: impl Fn() -> Result<Reread, ConfigError>,
     ready: impl FnOnce(&Config),
 ) -> Result<(), Error> {
@@ -98,7 +100,7 @@ pub fn run(
         let mut terminate = listen_for(SignalKind::terminate())?;
         let mut interrupt = listen_for(SignalKind::interrupt())?;
         let hangup = listen_for(SignalKind::hangup())?;
-        let guard = Guard::start(config, Clock::system()).await?;
+        let guard = Guard::start(config, sockets, Clock::system()).await?;
         ready(config);
         tokio::select! {
             () = guard.reload_at(hangup, reread) => {}
@@ -126,14 +128,18 @@ pub fn check(config: &Config) -> Result<(), Error> {
 
 impl Guard {
     /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
-    pub async fn start(config: &Config, clock: Clock) -> Result<Self, Error> {
+    pub async fn start(
+        config: &Config,
+        sockets: PassedSockets,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let (store, keyring) = open_state(&config.store, &clock)?;
         let signing = signing_keys(&config.upstream, &store, &keyring, &clock).await?;
         let parts = Parts::new(config, &store, keyring, clock, signing);
         let health = Health::default();
         let drain = Drain::new();
         let routes = Arc::new(parts.routes(config, &health));
-        let workers = listener::bind(&listener_settings(config))?
+        let workers = bind(config, sockets)?
             .serve(&routes, &drain)
             .map_err(Error::Runtime)?;
         let (open_to_anybody, rules) = watch::channel(config.open_to_anybody.clone());
@@ -260,6 +266,7 @@ impl Parts {
             gateway: Arc::clone(&self.gateway),
             signing: self.signing.clone(),
             health: health.clone(),
+            documents: document_limit(),
         }
     }
 
@@ -323,6 +330,23 @@ async fn signing_keys(
     Ok(Some(keys))
 }
 
+fn bind(config: &Config, sockets: PassedSockets) -> Result<Bound, Error> {
+    let were_passed = !sockets.is_empty();
+    let bound = listener::bind(&listener_settings(config), sockets)?;
+    if were_passed {
+        let addresses: Vec<String> = bound
+            .local_addresses()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        tracing::info!(
+            addresses = addresses.join(", "),
+            "listening on sockets that were passed"
+        );
+    }
+    Ok(bound)
+}
+
 fn listener_settings(config: &Config) -> listener::Settings {
     listener::Settings {
         addresses: config.listening.addresses.clone(),
@@ -331,6 +355,10 @@ fn listener_settings(config: &Config) -> listener::Settings {
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         max_connections: config.limits.connections,
         max_connections_per_address: config.limits.connections_per_address,
+        proxies: config
+            .listening
+            .proxy_protocol
+            .then(|| config.trusted_proxies.clone()),
     }
 }
 
@@ -338,6 +366,7 @@ fn gateway_settings(config: &Config) -> gateway::Settings {
     gateway::Settings {
         max_body_size: config.limits.body_size,
         max_streams_per_user: config.limits.streams_per_user,
+        max_requests_per_user: config.limits.requests_per_user,
         streaming_only: config.http_streaming_only,
         messages_path: format!("{}{MESSAGES_PATH}", config.external_url.prefix()),
         start_timeout: config.timeouts.start,

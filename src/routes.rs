@@ -8,9 +8,10 @@ mod cors;
 
 use std::sync::Arc;
 use std::thread::ThreadId;
+use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, HeaderValue, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
 use ipnet::IpNet;
 
@@ -20,6 +21,7 @@ use crate::http::{Body, ExternalUrl, Inbound, Origins, Reply, canonical};
 use crate::listener::{Peer, Service};
 use crate::oauth::{AuthorizationServer, Endpoint};
 use crate::pages::Landing;
+use crate::policy::rate_limit::RateLimit;
 use crate::resource::{ProtectedResource, SSE_PATH, Transport};
 use crate::signing::SigningKeys;
 use cors::Cors;
@@ -173,6 +175,12 @@ fn is_endpoint(path: &str, mcp_path: &str) -> bool {
 
 const READ: &[Method] = &[Method::GET, Method::HEAD];
 
+/// The limit on one network's requests for the discovery documents. A client asks for three or four
+/// of them whenever it connects, and hosted ones connect for everybody from a few addresses (D-42).
+pub fn document_limit() -> RateLimit {
+    RateLimit::new(2400, 120.0, 10_000)
+}
+
 /// All parts that answer requests.
 pub struct Routes {
     pub external_url: ExternalUrl,
@@ -189,6 +197,8 @@ pub struct Routes {
     /// Only where something is signed.
     pub signing: Option<Arc<SigningKeys>>,
     pub health: Health,
+    /// As [`document_limit`] makes it.
+    pub documents: RateLimit,
 }
 
 impl Service for Routes {
@@ -244,6 +254,11 @@ impl Routes {
     }
 
     async fn dispatch(&self, route: Route, request: Box<Inbound>) -> Reply {
+        if let Route::ResourceMetadata(_) | Route::Oauth(Endpoint::Metadata) = route
+            && let Err(wait) = self.documents.check(request.client)
+        {
+            return too_many(wait);
+        }
         match route {
             Route::Server(endpoint) => {
                 self.gateway
@@ -307,6 +322,13 @@ fn method_not_allowed(allowed: &[Method]) -> Reply {
     if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
         reply.headers_mut().insert(ALLOW, names);
     }
+    reply
+}
+
+fn too_many(wait: Duration) -> Reply {
+    let mut reply = plain(StatusCode::TOO_MANY_REQUESTS);
+    let seconds = wait.as_secs().saturating_add(1);
+    reply.headers_mut().insert(RETRY_AFTER, seconds.into());
     reply
 }
 

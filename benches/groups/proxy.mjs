@@ -99,6 +99,7 @@ async function before(use) {
   const most = String(STREAMS + 1000);
   const flags = [
     '--max-streams-per-user', most, '--max-connections', most, '--max-connections-per-address', most,
+    '--max-requests-per-user', '1000000',
   ];
   let guard;
   try {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{FAILED, complain, refused};
 use crate::config::{Listening, RawConfig};
 use crate::http::ExternalUrl;
-use crate::listener::Address;
+use crate::listener::{Address, LOCAL_HEADER};
 
 /// For all of it.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -22,8 +22,9 @@ pub(super) fn run(raw: &RawConfig) -> ExitCode {
     };
     let deadline = Instant::now() + LIMIT;
     let mut causes = Vec::new();
+    let request = request(&external_url, listening.proxy_protocol);
     for address in listening.all() {
-        match ask(address, &external_url, deadline) {
+        match ask(address, &request, deadline) {
             Ok(200) => return ExitCode::SUCCESS,
             Ok(status) => causes.push(format!("{address} answers {status}")),
             Err(error) => causes.push(format!("{address}: {error}")),
@@ -38,19 +39,19 @@ pub(super) fn run(raw: &RawConfig) -> ExitCode {
 }
 
 /// The status of one `GET /healthz`.
-fn ask(address: &Address, external_url: &ExternalUrl, deadline: Instant) -> io::Result<u16> {
+fn ask(address: &Address, request: &[u8], deadline: Instant) -> io::Result<u16> {
     match address {
         Address::Tcp(address) => {
             let stream = TcpStream::connect_timeout(&reachable(*address), left(deadline)?)?;
             stream.set_read_timeout(Some(left(deadline)?))?;
             stream.set_write_timeout(Some(left(deadline)?))?;
-            exchange(stream, external_url, deadline)
+            exchange(stream, request, deadline)
         }
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(left(deadline)?))?;
             stream.set_write_timeout(Some(left(deadline)?))?;
-            exchange(stream, external_url, deadline)
+            exchange(stream, request, deadline)
         }
     }
 }
@@ -72,18 +73,19 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn exchange(
-    mut stream: impl Read + Write,
-    external_url: &ExternalUrl,
-    deadline: Instant,
-) -> io::Result<u16> {
-    // In one piece: formatted straight to the socket it would go out in six.
+/// In one piece: formatted straight to the socket it would go out in six.
+fn request(external_url: &ExternalUrl, proxy_protocol: bool) -> Vec<u8> {
+    let header = LOCAL_HEADER.iter().filter(|_| proxy_protocol);
     let request = format!(
         "GET {}/healthz HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
         external_url.prefix(),
         external_url.authority(),
     );
-    stream.write_all(request.as_bytes())?;
+    header.copied().chain(request.into_bytes()).collect()
+}
+
+fn exchange(mut stream: impl Read + Write, request: &[u8], deadline: Instant) -> io::Result<u16> {
+    stream.write_all(request)?;
     let mut head = Vec::new();
     let mut part = [0; 64];
     // "HTTP/1.1 200" is all that matters. A peer that sends a byte a second has the same 3 s.
@@ -111,8 +113,9 @@ mod tests {
 
     use super::*;
 
-    fn url() -> ExternalUrl {
-        ExternalUrl::parse("http://localhost:8080/team").unwrap()
+    fn request() -> Vec<u8> {
+        let url = ExternalUrl::parse("http://localhost:8080/team").unwrap();
+        super::request(&url, false)
     }
 
     fn serve(mut stream: impl Read + Write) -> String {
@@ -129,7 +132,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::Tcp(listener.local_addr().unwrap());
         let server = thread::spawn(move || serve(listener.accept().unwrap().0));
-        assert_eq!(ask(&address, &url(), Instant::now() + LIMIT).unwrap(), 503);
+        assert_eq!(
+            ask(&address, &request(), Instant::now() + LIMIT).unwrap(),
+            503
+        );
         let request = server.join().unwrap();
         assert!(request.starts_with("GET /team/healthz HTTP/1.1\r\nHost: localhost:8080\r\n"));
     }
@@ -141,7 +147,10 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let server = thread::spawn(move || serve(listener.accept().unwrap().0));
         let address = Address::Unix(path);
-        assert_eq!(ask(&address, &url(), Instant::now() + LIMIT).unwrap(), 503);
+        assert_eq!(
+            ask(&address, &request(), Instant::now() + LIMIT).unwrap(),
+            503
+        );
         server.join().unwrap();
     }
 
@@ -150,7 +159,17 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::Tcp(listener.local_addr().unwrap());
         let deadline = Instant::now() + Duration::from_millis(50);
-        assert!(ask(&address, &url(), deadline).is_err());
+        assert!(ask(&address, &request(), deadline).is_err());
+    }
+
+    #[test]
+    fn behind_the_proxy_protocol_the_check_introduces_itself() {
+        let url = ExternalUrl::parse("http://localhost:8080").unwrap();
+        let request = super::request(&url, true);
+        assert_eq!(
+            request.strip_prefix(LOCAL_HEADER),
+            Some(&super::request(&url, false)[..])
+        );
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn refused(error: &ConfigError) -> ExitCode {
 fn not_started(error: &app::Error) -> ExitCode {
     let (code, hint) = match error {
         app::Error::Store(open) => (REFUSED, open.hint.clone()),
-        app::Error::Bind(_) => (REFUSED, None),
+        app::Error::Bind(bind) => (REFUSED, bind.hint()),
         app::Error::Keyring(keyring) => match keyring.hint() {
             None => (FAILED, None),
             hint => (REFUSED, hint),

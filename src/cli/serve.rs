@@ -3,11 +3,20 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use super::{FAILED, banner, complain, not_started, refused, say, warn};
+use super::{FAILED, REFUSED, banner, complain, not_started, refused, say, warn};
 use crate::config::{Config, RawConfig, Reader};
+use crate::listener::PassedSockets;
 use crate::{app, telemetry};
 
 pub(super) fn run(raw: &RawConfig, reader: &Reader) -> ExitCode {
+    // Before anything else is opened or started.
+    let sockets = match PassedSockets::take() {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            complain(&error, &[], None);
+            return ExitCode::from(REFUSED);
+        }
+    };
     let config = match Config::resolve(raw) {
         Ok(config) => config,
         Err(error) => return refused(&error),
@@ -27,7 +36,7 @@ pub(super) fn run(raw: &RawConfig, reader: &Reader) -> ExitCode {
             tracing::warn!("{warning}");
         }
     }
-    let outcome = app::run(&config, || reader.reread(raw), announce);
+    let outcome = app::run(&config, sockets, || reader.reread(raw), announce);
     // What was logged stands before what is said about the end.
     drop(log);
     match outcome {

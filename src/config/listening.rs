@@ -14,6 +14,8 @@ pub struct Listening {
     /// Worth listening on too, but not everywhere to be had: `[::1]` beside 127.0.0.1, because
     /// browsers and Node.js try it first for `localhost`.
     pub if_possible: Vec<Address>,
+    /// Whether connections begin with a PROXY protocol header, and come from trusted proxies alone.
+    pub proxy_protocol: bool,
 }
 
 impl Listening {
@@ -21,14 +23,12 @@ impl Listening {
     pub fn resolve(raw: &RawConfig) -> Result<(ExternalUrl, Self), ConfigError> {
         let url = external_url(raw)?;
         let given = raw.list("listen", value::address)?;
-        let listening = if given.is_empty() {
+        let mut listening = if given.is_empty() {
             Self::by_default(&url)
         } else {
-            Self {
-                addresses: given,
-                if_possible: Vec::new(),
-            }
+            Self::on(given)
         };
+        listening.proxy_protocol = proxy_protocol(raw)?;
         Ok((url, listening))
     }
 
@@ -36,25 +36,26 @@ impl Listening {
         let tcp = |ip: IpAddr, port| Address::Tcp(SocketAddr::new(ip, port));
         if url.is_https() {
             // TLS ends in front of us, on this machine unless --listen says otherwise.
-            return Self::on(tcp(Ipv4Addr::LOCALHOST.into(), 8080));
+            return Self::on(vec![tcp(Ipv4Addr::LOCALHOST.into(), 8080)]);
         }
         if !url.is_loopback() {
             // --insecure-http: the operator asked to be reached in the clear.
-            return Self::on(tcp(Ipv6Addr::UNSPECIFIED.into(), url.port()));
+            return Self::on(vec![tcp(Ipv6Addr::UNSPECIFIED.into(), url.port())]);
         }
         match url.host().parse() {
-            Ok(ip) => Self::on(tcp(ip, url.port())),
+            Ok(ip) => Self::on(vec![tcp(ip, url.port())]),
             Err(_) => Self {
-                addresses: vec![tcp(Ipv4Addr::LOCALHOST.into(), url.port())],
                 if_possible: vec![tcp(Ipv6Addr::LOCALHOST.into(), url.port())],
+                ..Self::on(vec![tcp(Ipv4Addr::LOCALHOST.into(), url.port())])
             },
         }
     }
 
-    fn on(address: Address) -> Self {
+    const fn on(addresses: Vec<Address>) -> Self {
         Self {
-            addresses: vec![address],
+            addresses,
             if_possible: Vec::new(),
+            proxy_protocol: false,
         }
     }
 
@@ -104,6 +105,18 @@ pub(super) fn refuse_exposure(raw: &RawConfig, url: &ExternalUrl) -> Result<(), 
         .hint("use an https URL, or pass --insecure-http on a network that you trust"));
     }
     Ok(())
+}
+
+/// `--proxy-protocol`, of which nothing would come where no proxy is trusted.
+fn proxy_protocol(raw: &RawConfig) -> Result<bool, ConfigError> {
+    let is_on = raw.is_on("proxy-protocol")?;
+    if is_on && raw.list("trusted-proxies", value::network)?.is_empty() {
+        return Err(ConfigError::refused(
+            "--proxy-protocol is on, but --trusted-proxies names nobody who may connect",
+        )
+        .hint("name the proxies' addresses: `--trusted-proxies 10.0.0.0/24`"));
+    }
+    Ok(is_on)
 }
 
 /// What the operator should know about where the guard is reachable.
@@ -174,6 +187,18 @@ mod tests {
         let raw = RawConfig::from_pairs([("external-url", "https://u:canary@x.org")], []).unwrap();
         let error = Listening::resolve(&raw).unwrap_err();
         assert!(!format!("{error} {:?}", error.hint_text()).contains("canary"));
+    }
+
+    #[test]
+    fn the_proxy_protocol_needs_a_proxy() {
+        let resolved = |pairs: &[(&'static str, &'static str)]| {
+            proxy_protocol(&RawConfig::from_pairs(pairs.iter().copied(), []).unwrap())
+        };
+        let on = ("proxy-protocol", "true");
+        assert!(resolved(&[on, ("trusted-proxies", "10.0.0.0/8")]).unwrap());
+        let error = resolved(&[on]).unwrap_err();
+        assert!(error.hint_text().unwrap().contains("--trusted-proxies"));
+        assert!(!resolved(&[]).unwrap());
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub struct Limits {
     /// From one IPv4 address or IPv6 /64.
     pub connections_per_address: usize,
     pub streams_per_user: usize,
+    /// To the MCP endpoint, in a second.
+    pub requests_per_user: u32,
 }
 
 /// How long the wrapped server may take.

@@ -85,6 +85,9 @@ fn limits(raw: &RawConfig) -> Result<Limits, ConfigError> {
         connections: raw.value("max-connections", value::count)?,
         connections_per_address: raw.value("max-connections-per-address", value::count)?,
         streams_per_user: raw.value("max-streams-per-user", value::count)?,
+        requests_per_user: raw.value("max-requests-per-user", |text| {
+            value::count(text).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+        })?,
     })
 }
 
@@ -300,6 +303,7 @@ mod tests {
         assert_eq!(config.limits.connections, 10_000);
         assert_eq!(config.limits.connections_per_address, 2000);
         assert_eq!(config.limits.streams_per_user, 16);
+        assert_eq!(config.limits.requests_per_user, 10_000);
         assert_eq!(config.shutdown_grace, seconds(30));
         assert_eq!(config.lifetimes.access_token, seconds(3600));
         assert_eq!(config.lifetimes.refresh_token, seconds(30 * 86400));
@@ -334,6 +338,7 @@ mod tests {
             ("max-connections", "0"),
             ("max-connections-per-address", "-1"),
             ("max-streams-per-user", "many"),
+            ("max-requests-per-user", "0"),
             ("shutdown-grace", "30"),
             ("insecure-http", "maybe"),
             ("users-file", "/nonexistent/users"),

@@ -18,7 +18,8 @@ use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
 use crate::http::{ExternalUrl, Inbound, Reply};
-use crate::identity::IdentityProviders;
+use crate::identity::{IdentityProviders, Subject};
+use crate::policy::rate_limit::RateLimit;
 use crate::resource::{ProtectedResource, Transport};
 use crate::signing::SigningKeys;
 use crate::upstream::Upstream;
@@ -33,6 +34,8 @@ pub struct Settings {
     pub max_body_size: usize,
     /// Listening streams (GET) that one subject may hold open.
     pub max_streams_per_user: usize,
+    /// Requests of one subject in a second, in the long run; ten times as many at once.
+    pub max_requests_per_user: u32,
     /// Whether GET is answered with 405, and there is no HTTP+SSE (`--http-streaming-only`).
     pub streaming_only: bool,
     /// Where clients of HTTP+SSE post to: the external URL's path, and `/messages`.
@@ -42,6 +45,10 @@ pub struct Settings {
     pub session_idle_timeout: Duration,
 }
 
+/// Requests at once, for one a second in the long run: an agent that reads a folder asks in bursts.
+const BURST: u32 = 10;
+/// Users remembered. Those whose share is whole again are forgotten first.
+const MAX_USERS: usize = 100_000;
 /// The paths of the guarded server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -65,6 +72,8 @@ impl Endpoint {
 /// One guarded MCP endpoint.
 pub struct Gateway {
     resource: Arc<ProtectedResource>,
+    /// Of each user. Addresses do not count here: hosted clients bring everybody from a few (D-42).
+    calls: RateLimit<Subject>,
     server: Server,
 }
 
@@ -91,6 +100,12 @@ impl Gateway {
         external: &ExternalUrl,
         signing: Option<Arc<SigningKeys>>,
     ) -> Arc<Self> {
+        let per_second = settings.max_requests_per_user;
+        let calls = RateLimit::new(
+            per_second.saturating_mul(BURST),
+            per_second.into(),
+            MAX_USERS,
+        );
         let server = match upstream {
             Upstream::Command(command) => {
                 Server::Bridge(Bridge::new(settings, command, keyring, clock))
@@ -105,7 +120,11 @@ impl Gateway {
                 Server::Proxy(Box::new(proxy))
             }
         };
-        Arc::new(Self { resource, server })
+        Arc::new(Self {
+            resource,
+            calls,
+            server,
+        })
     }
 
     /// Whether the HTTP+SSE endpoints exist.
@@ -135,6 +154,9 @@ impl Gateway {
                 return self.resource.refuse(endpoint.transport(), denied, page);
             }
         };
+        if let Err(wait) = self.calls.check_key(&principal.identity.subject) {
+            return reply::too_many_requests(wait);
+        }
         match &self.server {
             Server::Bridge(bridge) => bridge.answer(endpoint, request, &principal).await,
             Server::Proxy(proxy) => proxy.answer(request, &principal).await,

@@ -4,6 +4,7 @@
 //! that is the right thing to do.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -98,6 +99,19 @@ pub(super) fn too_many_streams() -> Reply {
             why,
         ),
         5,
+    )
+}
+
+/// The body was not read, so the request's id is not known.
+pub(super) fn too_many_requests(wait: Duration) -> Reply {
+    let why = "too many requests of this user (--max-requests-per-user)";
+    retry(
+        about_nothing(
+            StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::InvalidRequest,
+            why,
+        ),
+        wait.as_secs().saturating_add(1),
     )
 }
 

@@ -10,6 +10,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
+use super::Pace;
+
 /// The body of a request. Nothing reads it before the request is authenticated.
 pub enum RequestBody {
     /// From the wire.
@@ -30,7 +32,7 @@ pub enum BodyError {
 }
 
 impl RequestBody {
-    /// The whole body. Reads no more than `limit` bytes, and waits no longer than `patience`.
+    /// The whole body. Reads no more than `limit` bytes, at the [`Pace`] of `patience`.
     ///
     /// A body that says in its Content-Length that it is too large is not read at all.
     pub async fn read(self, limit: usize, patience: Duration) -> Result<Bytes, BodyError> {
@@ -42,21 +44,24 @@ impl RequestBody {
         if body.size_hint().lower() > limit as u64 {
             return Err(BodyError::TooLarge { limit });
         }
-        tokio::time::timeout(patience, collect(body, limit))
-            .await
-            .unwrap_or(Err(BodyError::TimedOut))
+        collect(body, limit, Pace::begin(patience)).await
     }
 }
 
 /// Most bodies are one chunk: that is handed on as it came, without a copy.
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
+async fn collect(mut body: Incoming, limit: usize, pace: Pace) -> Result<Bytes, BodyError> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    loop {
+        let received = first.len().max(all.len());
+        let frame = tokio::time::timeout_at(pace.due(received), body.frame());
+        let Some(frame) = frame.await.map_err(|_| BodyError::TimedOut)? else {
+            break;
+        };
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
             continue;
         };
-        if first.len().max(all.len()) + data.len() > limit {
+        if received + data.len() > limit {
             return Err(BodyError::TooLarge { limit });
         }
         if first.is_empty() && all.is_empty() {
@@ -158,12 +163,21 @@ mod tests {
         server: DuplexStream,
         limit: usize,
     ) -> Result<Bytes, BodyError> {
+        read_within(client, server, limit, PATIENCE).await
+    }
+
+    async fn read_within(
+        client: &mut Option<DuplexStream>,
+        server: DuplexStream,
+        limit: usize,
+        patience: Duration,
+    ) -> Result<Bytes, BodyError> {
         let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let send = send.clone();
             async move {
                 let body = RequestBody::Incoming(request.into_body());
-                let _ = send.send(body.read(limit, PATIENCE).await);
+                let _ = send.send(body.read(limit, patience).await);
                 Ok::<_, Infallible>(hyper::Response::new(Empty::<Bytes>::new()))
             }
         });
@@ -239,5 +253,32 @@ mod tests {
             read(&sized(10, "half"), 100).await,
             Err(BodyError::TimedOut)
         ));
+    }
+
+    /// A body of which a piece comes every second.
+    async fn dribble(piece: usize, seconds: usize) -> Result<Bytes, BodyError> {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let head = sized(piece * seconds, "");
+        let writer = tokio::spawn(async move {
+            client.write_all(&head).await.unwrap();
+            for _ in 0..seconds {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if client.write_all(&vec![b'x'; piece]).await.is_err() {
+                    return;
+                }
+            }
+            std::future::pending::<()>().await;
+        });
+        let outcome = read_within(&mut None, server, 1 << 24, Duration::from_secs(30)).await;
+        writer.abort();
+        outcome
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a116_a_body_that_dribbles_is_given_up_and_a_slow_one_is_not() {
+        assert!(matches!(dribble(200, 60).await, Err(BodyError::TimedOut)));
+        // Of a good rate but without an end; then as large as it is long.
+        assert!(matches!(dribble(1100, 60).await, Err(BodyError::TimedOut)));
+        assert_eq!(dribble(40_000, 60).await.unwrap().len(), 2_400_000);
     }
 }

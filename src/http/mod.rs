@@ -10,6 +10,7 @@ mod external_url;
 pub mod form;
 pub mod headers;
 mod origin;
+mod pace;
 pub mod proxies;
 pub mod trust;
 
@@ -22,6 +23,7 @@ pub use body::{Body, BodyError, Cut, RequestBody};
 pub use canonical::{Refusal, canonicalise};
 pub use external_url::{ExternalUrl, ExternalUrlError};
 pub use origin::Origins;
+pub use pace::Pace;
 
 /// A request that passed [`canonicalise`]: what was checked is what every later part sees.
 pub struct Inbound {

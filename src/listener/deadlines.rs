@@ -21,6 +21,8 @@ pub(super) struct Timeouts {
     pub(super) idle: Duration,
     /// Without a byte of the reply going out.
     pub(super) stall: Duration,
+    /// For an HTTP/2 connection, until its client is asked to open another.
+    pub(super) age: Duration,
     /// For the client to read the last reply before the connection is gone.
     pub(super) linger: Duration,
 }
@@ -32,6 +34,7 @@ impl Default for Timeouts {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             stall: Duration::from_mins(1),
+            age: Duration::from_hours(1),
             linger: Duration::from_secs(2),
         }
     }

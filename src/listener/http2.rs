@@ -43,6 +43,8 @@ pub(super) async fn serve<S: Service>(stream: Stream, peer: Peer, server: Rc<Ser
     let mut connection = pin!(builder().serve_connection(io, handler));
     let timer = pin!(tokio::time::sleep(timeouts.head));
     let mut watchdog = Watchdog::new(activity, timeouts, timer);
+    let mut age = pin!(tokio::time::sleep(timeouts.age));
+    let mut is_old = false;
     let mut leaving = false;
     poll_fn(|context| {
         match news.poll(context) {
@@ -50,6 +52,12 @@ pub(super) async fn serve<S: Service>(stream: Stream, peer: Peer, server: Rc<Ser
             // GOAWAY: what is under way is finished, nothing new begins.
             Tidings::Drain => connection.as_mut().graceful_shutdown(),
             Tidings::Abort => return Poll::Ready(()),
+        }
+        // What one connection may pile up ends with it. GOAWAY loses no request: the client takes
+        // those that were not begun to its next connection.
+        if !is_old && age.as_mut().poll(context).is_ready() {
+            is_old = true;
+            connection.as_mut().graceful_shutdown();
         }
         // Errors here are the client's, and the library has told it.
         if connection.as_mut().poll(context).is_ready() {

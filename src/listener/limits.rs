@@ -80,6 +80,23 @@ impl Limits {
     }
 }
 
+impl Permit {
+    /// From now on it counts for this address, too, which had none before; or there are too many
+    /// of it already.
+    pub(super) fn belongs_to(&mut self, peer: IpAddr) -> Result<(), u64> {
+        let network = Network::of(peer);
+        let mut open = self.limits.lock();
+        let of_network = open.by_network.get(&network).copied().unwrap_or_default();
+        if of_network >= self.limits.max_per_address {
+            open.refused += 1;
+            return Err(open.refused);
+        }
+        open.by_network.insert(network, of_network + 1);
+        self.network = Some(network);
+        Ok(())
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut open = self.limits.lock();
@@ -133,6 +150,19 @@ mod tests {
         let held = admit(&limits, "127.0.0.1");
         assert!(held.is_ok());
         assert!(admit(&limits, "127.0.0.1").is_err());
+    }
+
+    #[test]
+    fn a117_an_address_that_is_known_later_counts_from_then_on() {
+        let limits = Limits::new(10, 1);
+        let peer = "192.0.2.1".parse().unwrap();
+        let mut first = limits.admit(None).unwrap();
+        let mut second = limits.admit(None).unwrap();
+        assert_eq!(first.belongs_to(peer), Ok(()));
+        assert_eq!(second.belongs_to(peer), Err(1));
+        assert!(admit(&limits, "192.0.2.1").is_err());
+        drop(first);
+        assert_eq!(second.belongs_to(peer), Ok(()));
     }
 
     #[test]

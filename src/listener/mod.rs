@@ -16,6 +16,8 @@ mod home;
 mod http2;
 mod limits;
 mod news;
+mod passed;
+mod proxy_header;
 mod socket;
 mod stream;
 mod workers;
@@ -26,12 +28,15 @@ use std::thread::ThreadId;
 
 use hyper::Request;
 use hyper::body::Incoming;
+use ipnet::IpNet;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::http::Reply;
 
 pub use address::{Address, AddressError};
 pub use drain::Drain;
+pub use passed::{PassedError, PassedSockets};
+pub use proxy_header::LOCAL_HEADER;
 pub use socket::{BindError, Bound, bind};
 pub use workers::Workers;
 
@@ -51,6 +56,9 @@ pub struct Settings {
     /// Connections at any one time of one IPv4 address or one IPv6 /64. Unix sockets have no such
     /// count: behind them is a proxy.
     pub max_connections_per_address: usize,
+    /// `--proxy-protocol`: only these may connect, and each connection begins with a header that
+    /// says who is behind it.
+    pub proxies: Option<Vec<IpNet>>,
 }
 
 /// Where to listen for TLS, and with what to answer.
@@ -64,7 +72,7 @@ pub struct TlsSettings {
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// 127.0.0.1 on a unix socket.
+    /// 127.0.0.1 on a unix socket; with the PROXY protocol, the address that its header names.
     pub address: IpAddr,
     /// Whether it speaks TLS with us.
     pub is_secure: bool,
@@ -84,6 +92,10 @@ pub trait Service: Send + Sync + 'static {
     }
 }
 
+#[cfg(test)]
+mod http2_tests;
+#[cfg(test)]
+mod proxy_header_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

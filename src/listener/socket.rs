@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use super::{Address, Settings};
+use super::{Address, PassedSockets, Settings};
 
 /// Connections that the kernel holds until a worker takes them.
 const BACKLOG: i32 = 1024;
@@ -51,16 +51,40 @@ fn explain(cause: &io::Error) -> String {
     match cause.kind() {
         io::ErrorKind::AddrInUse => "another program already listens there".into(),
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
-        io::ErrorKind::PermissionDenied => {
-            "not permitted; ports below 1024 and other people's directories need privileges".into()
-        }
+        io::ErrorKind::PermissionDenied => "not permitted".into(),
         io::ErrorKind::AlreadyExists => "there is a file at this path that is no socket".into(),
         _ => cause.to_string(),
     }
 }
 
-/// Binds every address.
-pub fn bind(settings: &Settings) -> Result<Bound, BindError> {
+impl BindError {
+    /// What to do about it, if that is not plain.
+    pub fn hint(&self) -> Option<String> {
+        if self.cause.kind() != io::ErrorKind::PermissionDenied {
+            return None;
+        }
+        Some(match &self.address {
+            Address::Tcp(address) if address.port() < 1024 => format!(
+                "ports below 1024 need the capability CAP_NET_BIND_SERVICE (in a systemd unit: \
+                 `AmbientCapabilities=CAP_NET_BIND_SERVICE`), or a socket that systemd passes; or \
+                 name another port by {}",
+                self.flag
+            ),
+            Address::Tcp(_) => "something on this machine forbids it: look at its audit log".into(),
+            Address::Unix(_) => "its directory must be writable for the guard's user".into(),
+        })
+    }
+}
+
+/// Binds every address; or none, if there are sockets that were opened already: those replace them
+/// all.
+pub fn bind(settings: &Settings, passed: PassedSockets) -> Result<Bound, BindError> {
+    if !passed.is_empty() {
+        return Ok(Bound {
+            doors: passed.doors,
+            settings: settings.clone(),
+        });
+    }
     let clear = settings.addresses.iter();
     let mut doors = clear
         .map(|address| Door::open(address, false))
@@ -102,16 +126,22 @@ impl Bound {
     pub fn local_addresses(&self) -> Vec<Address> {
         let shown = |door: &Door| match &door.socket {
             Socket::Tcp(listener) => listener.local_addr().ok().map(Address::Tcp),
-            Socket::Unix(_, file) => Some(Address::Unix(file.path.clone())),
+            Socket::Unix(listener, _) => path_of(listener).map(Address::Unix),
         };
         self.doors.iter().filter_map(shown).collect()
     }
 }
 
+fn path_of(listener: &UnixListener) -> Option<PathBuf> {
+    let address = listener.local_addr().ok()?;
+    address.as_pathname().map(Path::to_owned)
+}
+
 /// One listening socket, not blocking.
 pub(super) enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    /// With its file, if that is ours to remove.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 impl Socket {
@@ -119,8 +149,21 @@ impl Socket {
     pub(super) fn into_file(self) -> Option<SocketFile> {
         match self {
             Self::Tcp(_) => None,
-            Self::Unix(_, file) => Some(file),
+            Self::Unix(_, file) => file,
         }
+    }
+
+    /// A socket that somebody else has opened, with a queue as long as they saw fit.
+    pub(super) fn of_tcp(listener: TcpListener) -> io::Result<Self> {
+        set_options(&listener)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self::Tcp(listener))
+    }
+
+    /// A socket that somebody else has opened, and whose file is theirs.
+    pub(super) fn of_unix(listener: UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self::Unix(listener, None))
     }
 
     fn bind(address: &Address) -> io::Result<Self> {
@@ -128,11 +171,9 @@ impl Socket {
             Address::Tcp(address) => {
                 // Sets SO_REUSEADDR: a restart need not wait for TIME_WAIT.
                 let listener = TcpListener::bind(address)?;
-                set_options(&listener)?;
                 // A second listen only changes the length of the queue.
                 rustix::net::listen(&listener, BACKLOG)?;
-                listener.set_nonblocking(true)?;
-                Ok(Self::Tcp(listener))
+                Self::of_tcp(listener)
             }
             Address::Unix(path) => bind_unix(path),
         }
@@ -162,7 +203,7 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
     let file = SocketFile::of(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(UNIX_MODE))?;
     rustix::net::listen(&socket, BACKLOG)?;
-    Ok(Socket::Unix(socket.into(), file))
+    Ok(Socket::Unix(socket.into(), Some(file)))
 }
 
 /// A socket that nobody answers at is what a guard that was killed left behind.
@@ -225,11 +266,12 @@ mod tests {
             workers: 1,
             max_connections: 10,
             max_connections_per_address: 10,
+            proxies: None,
         }
     }
 
     fn bind_one(address: Address) -> Result<Bound, BindError> {
-        bind(&settings(address))
+        bind(&settings(address), PassedSockets::default())
     }
 
     #[test]
@@ -242,6 +284,25 @@ mod tests {
             error.contains("--listen") && error.contains("another program"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_port_that_needs_privileges_says_how_to_get_it() {
+        let refused = |address: &str| BindError {
+            address: address.parse().unwrap(),
+            flag: "--tls-listen",
+            cause: io::ErrorKind::PermissionDenied.into(),
+        };
+        let hint = refused("[::]:443").hint().unwrap();
+        for text in ["CAP_NET_BIND_SERVICE", "systemd", "--tls-listen"] {
+            assert!(hint.contains(text), "{hint}");
+        }
+        assert!(refused("unix:/root/x").hint().unwrap().contains("writable"));
+        let taken = BindError {
+            cause: io::ErrorKind::AddrInUse.into(),
+            ..refused("[::]:443")
+        };
+        assert_eq!(taken.hint(), None);
     }
 
     #[test]

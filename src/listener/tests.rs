@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::deadlines::Timeouts;
 use super::*;
-use crate::http::{Body, RequestBody, full};
+use crate::http::{Body, RequestBody, canonicalise, full};
 
 /// Longer than anything here takes; only a failure waits for it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,7 +28,7 @@ pub(super) struct Toy {
     /// Lets `/slow` answer.
     go: Notify,
     slow: AtomicUsize,
-    streams: Arc<AtomicUsize>,
+    pub(super) streams: Arc<AtomicUsize>,
 }
 
 impl Service for Toy {
@@ -43,9 +43,22 @@ impl Service for Toy {
                 let body = RequestBody::Incoming(request.into_body());
                 Reply::new(full(body.read(1 << 20, PATIENCE).await.unwrap_or_default()))
             }
+            // As the guard's own router begins.
+            "/canonical" => match canonicalise(request, peer.address, &[]) {
+                Ok(_) => Reply::new(full("canonical")),
+                Err(refusal) => refusal.reply(),
+            },
             "/refuse" => {
                 let mut reply = Reply::new(full("no"));
                 *reply.status_mut() = StatusCode::UNAUTHORIZED;
+                reply
+            }
+            "/impatient" => {
+                let body = RequestBody::Incoming(request.into_body());
+                let mut reply = Reply::new(full("late"));
+                if body.read(1 << 20, SHORT).await.is_err() {
+                    *reply.status_mut() = StatusCode::REQUEST_TIMEOUT;
+                }
                 reply
             }
             "/slow" => {
@@ -148,11 +161,12 @@ pub(super) fn settings(addresses: Vec<Address>) -> Settings {
         workers: 2,
         max_connections: 100,
         max_connections_per_address: 100,
+        proxies: None,
     }
 }
 
 pub(super) fn start(settings: &Settings, timeouts: Timeouts) -> Guard {
-    let bound = bind(settings).unwrap();
+    let bound = bind(settings, PassedSockets::default()).unwrap();
     let Address::Tcp(address) = bound.local_addresses().remove(0) else {
         panic!("the first address here is TCP");
     };
@@ -192,6 +206,11 @@ impl Guard {
             .build()
             .unwrap();
         runtime.block_on(self.drain.wait(grace))
+    }
+
+    /// Whether every connection goes away by itself.
+    pub(super) fn empties(&self) -> bool {
+        eventually(|| self.drain.open() == 0)
     }
 
     pub(super) fn stop(self) {
@@ -246,7 +265,7 @@ impl<S: Read + Write> Client<S> {
 }
 
 /// Looks until it is so, for a bounded time.
-fn eventually(so: impl Fn() -> bool) -> bool {
+pub(super) fn eventually(so: impl Fn() -> bool) -> bool {
     let step = Duration::from_millis(5);
     (0..PATIENCE.as_millis() / step.as_millis()).any(|_| {
         let now = so();

@@ -21,15 +21,27 @@ use super::*;
 use crate::tls::testing::self_signed_pem;
 use crate::tls::{Certificates, KeyPair, server_config};
 
-const NAME: &str = "guard.test";
+pub(super) const NAME: &str = "guard.test";
 
-struct Secured {
-    guard: Guard,
+/// A client's end, speaking TLS.
+pub(super) type TlsClient = StreamOwned<ClientConnection, TcpStream>;
+
+pub(super) struct Secured {
+    pub(super) guard: Guard,
     certificates: Arc<Certificates>,
     root: CertificateDer<'static>,
 }
 
-fn secured_with(timeouts: Timeouts) -> Secured {
+pub(super) fn secured_with(timeouts: Timeouts) -> Secured {
+    secured_as(timeouts, None)
+}
+
+/// Behind proxies that introduce their clients.
+pub(super) fn secured_behind(proxies: &str) -> Secured {
+    secured_as(Timeouts::default(), Some(proxies))
+}
+
+fn secured_as(timeouts: Timeouts, proxies: Option<&str>) -> Secured {
     let (chain, key) = self_signed_pem(NAME);
     let certificates = Certificates::new();
     certificates.set(
@@ -37,6 +49,7 @@ fn secured_with(timeouts: Timeouts) -> Secured {
         &KeyPair::from_pem(chain.as_bytes(), key.as_bytes()).unwrap(),
     );
     let mut settings = settings(Vec::new());
+    settings.proxies = proxies.map(|net| vec![net.parse().unwrap()]);
     settings.tls = Some(TlsSettings {
         addresses: vec!["127.0.0.1:0".parse().unwrap()],
         config: server_config(Arc::clone(&certificates)).unwrap(),
@@ -48,7 +61,7 @@ fn secured_with(timeouts: Timeouts) -> Secured {
     }
 }
 
-fn secured() -> Secured {
+pub(super) fn secured() -> Secured {
     secured_with(Timeouts::default())
 }
 
@@ -69,15 +82,20 @@ impl Secured {
         Arc::new(config)
     }
 
-    fn connect(&self, name: &str, protocols: &[&str]) -> StreamOwned<ClientConnection, TcpStream> {
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        let tls = ClientConnection::new(self.client(protocols), name).unwrap();
+    pub(super) fn connect(&self, name: &str, protocols: &[&str]) -> TlsClient {
         let socket = TcpStream::connect(self.guard.address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.over(socket, name, protocols)
+    }
+
+    /// TLS on a connection that is there.
+    pub(super) fn over(&self, socket: TcpStream, name: &str, protocols: &[&str]) -> TlsClient {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let tls = ClientConnection::new(self.client(protocols), name).unwrap();
         StreamOwned::new(tls, socket)
     }
 
-    async fn http2(
+    pub(super) async fn http2(
         &self,
     ) -> (
         SendRequest<Empty<Bytes>>,
@@ -97,7 +115,7 @@ impl Secured {
     }
 }
 
-fn get(path: &str) -> Request<Empty<Bytes>> {
+pub(super) fn get(path: &str) -> Request<Empty<Bytes>> {
     let url = format!("https://{NAME}{path}");
     Request::get(url).body(Empty::new()).unwrap()
 }
@@ -106,6 +124,13 @@ async fn text(send: &mut SendRequest<Empty<Bytes>>, path: &str) -> String {
     let reply = send.send_request(get(path)).await.unwrap();
     let body = reply.into_body().collect().await.unwrap().to_bytes();
     String::from_utf8(body.to_vec()).unwrap()
+}
+
+/// The GOAWAY arrives in its own time; until then requests are still taken.
+pub(super) async fn until_goaway(send: &mut SendRequest<Empty<Bytes>>) {
+    while send.ready().await.is_ok() && send.send_request(get("/hello")).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[test]
@@ -159,16 +184,7 @@ async fn r26_the_drain_says_goaway_and_finishes_what_is_under_way() {
         tokio::task::yield_now().await;
     }
     secured.guard.drain.begin();
-    // The GOAWAY arrives in its own time; until then requests are still taken.
-    while send.ready().await.is_ok() && !send.is_closed() {
-        tokio::task::yield_now().await;
-        if connection.is_finished() {
-            break;
-        }
-        if send.send_request(get("/hello")).await.is_err() {
-            break;
-        }
-    }
+    until_goaway(&mut send).await;
     secured.guard.toy.go();
     let reply = slow.await.unwrap().unwrap();
     assert_eq!(
@@ -252,29 +268,6 @@ fn a116_half_a_preface_is_closed_and_so_is_an_idle_http2_connection() {
         let _ = client.read_to_end(&mut Vec::new());
     }
     assert!(secured.guard.wait(PATIENCE));
-    secured.guard.stop();
-}
-
-#[test]
-fn a121_a_flood_of_pings_ends_the_connection() {
-    // Hundreds of them: far more than the buffers on the way can hold.
-    const MOST: usize = 50_000;
-    let secured = secured();
-    let mut client = secured.connect(NAME, &["h2"]);
-    client
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
-        .unwrap();
-    let ping = *b"\0\0\x08\x06\0\0\0\0\0--------";
-    let reader = client.sock.try_clone().unwrap();
-    // What it answers must be read, or the flood would end for want of room.
-    let drained = std::thread::spawn(move || std::io::copy(&mut { reader }, &mut std::io::sink()));
-    let flood = ping.repeat(100);
-    let sent = (0..MOST)
-        .take_while(|_| client.write_all(&flood).is_ok())
-        .count();
-    assert!(sent < MOST, "{sent} hundred pings were taken");
-    drop(client);
-    let _ = drained.join();
     secured.guard.stop();
 }
 

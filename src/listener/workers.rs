@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::connection::{self, Server};
@@ -22,12 +23,16 @@ use super::deadlines::Timeouts;
 use super::drain::Present;
 use super::handshake::{Handshakes, Protocol};
 use super::limits::{Limits, Permit};
+use super::proxy_header::Proxies;
 use super::socket::{Door, Socket, SocketFile};
 use super::stream::{Plain, Secured, Stream};
 use super::{Bound, Drain, Peer, Service, home, http2};
 
 /// How long accepting rests when the process has run out of descriptors or memory.
 const REST: Duration = Duration::from_millis(50);
+
+/// How often a worker says so.
+const QUIET: Duration = Duration::from_mins(1);
 
 /// So many more connections at home, and a connection stays where it is: two workers get more done
 /// than one, even if they have to wake each other.
@@ -71,6 +76,7 @@ impl Bound {
             settings.max_connections,
             settings.max_connections_per_address,
         );
+        let proxies = settings.proxies.clone().map(Proxies::new).map(Arc::new);
         let (desks, inboxes): (Vec<_>, Vec<_>) =
             (0..settings.workers.max(1)).map(|_| Desk::new()).unzip();
         let desks: Arc<[Arc<Desk>]> = desks.into();
@@ -82,6 +88,7 @@ impl Bound {
                 desk: Arc::clone(desk),
                 desks: Arc::clone(&desks),
                 limits: Arc::clone(&limits),
+                proxies: proxies.clone(),
                 tls: settings.tls.as_ref().map(|tls| Arc::clone(&tls.config)),
                 server: Server {
                     service: Arc::clone(service),
@@ -189,6 +196,10 @@ struct Handover {
 /// What is to be done with a connection that comes from another worker.
 #[derive(Clone, Copy)]
 enum Next {
+    /// The proxy says whose connection it is.
+    Introduction {
+        is_secure: bool,
+    },
     Handshake,
     /// Look where it belongs.
     Settle,
@@ -200,7 +211,7 @@ enum Next {
 struct Place {
     peer: Option<IpAddr>,
     desk: Arc<Desk>,
-    _permit: Permit,
+    permit: Permit,
     _present: Present,
 }
 
@@ -210,16 +221,20 @@ impl Place {
         Self {
             peer,
             desk: Arc::clone(desk),
-            _permit: permit,
+            permit,
             _present: present,
         }
     }
 
     fn peer(&self, is_secure: bool) -> Peer {
         Peer {
-            address: self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            address: self.address(),
             is_secure,
         }
+    }
+
+    fn address(&self) -> IpAddr {
+        self.peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
     }
 
     fn move_to(&mut self, desk: &Arc<Desk>) {
@@ -240,6 +255,7 @@ struct Post<S> {
     desk: Arc<Desk>,
     desks: Arc<[Arc<Desk>]>,
     limits: Arc<Limits>,
+    proxies: Option<Arc<Proxies>>,
     tls: Option<Arc<ServerConfig>>,
     server: Server<S>,
 }
@@ -257,6 +273,7 @@ fn run<S: Service>(
         desk: post.desk,
         desks: post.desks,
         limits: post.limits,
+        proxies: post.proxies,
         handshakes: post.tls.as_ref().map(Handshakes::new),
         server: Rc::new(post.server),
     });
@@ -274,13 +291,14 @@ struct Worker<S> {
     desk: Arc<Desk>,
     desks: Arc<[Arc<Desk>]>,
     limits: Arc<Limits>,
+    proxies: Option<Arc<Proxies>>,
     handshakes: Option<Handshakes>,
     server: Rc<Server<S>>,
 }
 
 impl<S: Service> Worker<S> {
     async fn accept(self: Rc<Self>, listener: Listener) {
-        let mut resting = false;
+        let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -289,18 +307,18 @@ impl<S: Service> Worker<S> {
             };
             match accepted {
                 Ok((socket, peer)) => {
-                    resting = false;
-                    let next = if listener.is_secure {
-                        Next::Handshake
-                    } else {
-                        Next::Settle
+                    let next = match (&self.proxies, listener.is_secure) {
+                        (Some(_), is_secure) => Next::Introduction { is_secure },
+                        (None, true) => Next::Handshake,
+                        (None, false) => Next::Settle,
                     };
                     self.admit(Stream::Clear(socket), peer, next);
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    // Once for every time that it begins.
-                    if !std::mem::replace(&mut resting, true) {
+                    // It comes and goes with every connection that closes.
+                    if complained.is_none_or(|then| then.elapsed() >= QUIET) {
+                        complained = Some(Instant::now());
                         tracing::error!(?error, "cannot accept connections for now");
                     }
                     tokio::time::sleep(REST).await;
@@ -311,15 +329,11 @@ impl<S: Service> Worker<S> {
 
     /// Over the limit a connection is closed at once: an answer would cost more than it is worth.
     fn admit(self: &Rc<Self>, stream: Stream, peer: Option<IpAddr>, next: Next) {
-        let permit = match self.limits.admit(peer) {
+        // Those of a proxy count for the clients behind it, once they are known.
+        let counted = peer.filter(|_| self.proxies.is_none());
+        let permit = match self.limits.admit(counted) {
             Ok(permit) => permit,
-            Err(refused) => {
-                // A flood shall not fill the log.
-                if refused.is_power_of_two() {
-                    tracing::warn!(?peer, refused, "too many connections");
-                }
-                return;
-            }
+            Err(refused) => return too_many(peer, refused),
         };
         let desk = self.emptiest();
         let place = Place::at(desk, peer, permit, self.server.drain.enter());
@@ -360,6 +374,9 @@ impl<S: Service> Worker<S> {
     fn receive(self: &Rc<Self>, stream: Stream, place: Place, next: Next) {
         let worker = Rc::clone(self);
         match next {
+            Next::Introduction { is_secure } => tokio::task::spawn_local(async move {
+                worker.hear_proxy(stream, place, is_secure).await;
+            }),
             Next::Handshake => tokio::task::spawn_local(async move {
                 worker.shake_hands(stream, place).await;
             }),
@@ -370,6 +387,31 @@ impl<S: Service> Worker<S> {
                 worker.serve(stream, place).await;
             }),
         };
+    }
+
+    /// From here on the connection is that of the client behind the proxy.
+    async fn hear_proxy(&self, mut stream: Stream, mut place: Place, is_secure: bool) {
+        let (Stream::Clear(socket), Some(proxies)) = (&mut stream, &self.proxies) else {
+            return;
+        };
+        let patience = self.server.timeouts.head;
+        let introduced = tokio::select! {
+            biased;
+            () = self.server.drain.ended() => return,
+            introduced = proxies.introduced(socket, place.address(), patience) => introduced,
+        };
+        let Ok(client) = introduced else { return };
+        place.peer = client.or(place.peer);
+        if let Some(peer) = place.peer
+            && let Err(refused) = place.permit.belongs_to(peer)
+        {
+            return too_many(Some(peer), refused);
+        }
+        if is_secure {
+            self.shake_hands(stream, place).await;
+        } else {
+            self.look_at(stream, place).await;
+        }
     }
 
     async fn shake_hands(&self, stream: Stream, place: Place) {
@@ -428,6 +470,13 @@ impl<S: Service> Worker<S> {
         let peer = place.peer(stream.is_secure());
         connection::serve(stream, peer, Rc::clone(&self.server)).await;
         drop(place);
+    }
+}
+
+/// A flood shall not fill the log.
+fn too_many(peer: Option<IpAddr>, refused: u64) {
+    if refused.is_power_of_two() {
+        tracing::warn!(?peer, refused, "too many connections");
     }
 }
 

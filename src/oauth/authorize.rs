@@ -18,6 +18,7 @@ use crate::http::form::{Form, FormError};
 use crate::http::{Inbound, Reply};
 use crate::identity::ProviderKind;
 use crate::pages::{self, Consent, display_name};
+use crate::policy::rate_limit::RateLimit;
 
 use super::answer::Answer;
 use super::browser::Browser;
@@ -31,6 +32,17 @@ use super::{AuthorizationServer, Settings, scope, target};
 pub(super) const MAX_QUERY: usize = 8 * 1024;
 /// How long a consent page may be answered.
 pub(super) const PAGE_LIFETIME: Duration = Duration::from_mins(10);
+
+/// Requests from one network. Each is a person at a browser, but a large office may share an address,
+/// and hosted clients open the page anew for every connection (D-42).
+const BURST: u32 = 1200;
+const PER_SECOND: f64 = 20.0;
+const MAX_NETWORKS: usize = 10_000;
+
+/// The limit on one network.
+pub(super) fn rate_limit() -> RateLimit {
+    RateLimit::new(BURST, PER_SECOND, MAX_NETWORKS)
+}
 
 /// A request that was found good and waits for a person. This is what the page carries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +66,8 @@ impl AuthorizationServer {
     }
 
     async fn try_authorize(&self, request: &Inbound) -> Result<Reply, Problem> {
+        let in_time = self.authorizations.check(request.client);
+        in_time.map_err(Problem::TooMany)?;
         let query = request.query().unwrap_or_default();
         if query.len() > MAX_QUERY {
             return Err(Problem::QueryTooLong);
@@ -297,6 +311,26 @@ mod tests {
             assert!(answer.body.contains(text), "{text} is missing");
         }
         assert!(answer.header("set-cookie").starts_with("__Host-mg-b="));
+    }
+
+    #[tokio::test]
+    async fn a_network_that_asks_too_often_is_told_to_wait_on_a_page() {
+        let running = guard().start();
+        let client = running.client(&[LOOPBACK]).await;
+        let mut last = running.authorize(&client, &[]).await;
+        for _ in 0..10_000 {
+            if last.status == 429 {
+                break;
+            }
+            last = running.authorize(&client, &[]).await;
+        }
+        assert_eq!(last.status, 429);
+        assert!(last.header("retry-after").parse::<u64>().unwrap() >= 1);
+        assert!(last.header("content-type").starts_with("text/html"));
+        let target = format!("/authorize?{}", query(&client, &[]));
+        let elsewhere = "198.51.100.7".parse().unwrap();
+        let answer = running.send_from(elsewhere, Endpoint::Authorize, &target, &[], "");
+        assert_eq!(answer.await.status, 200);
     }
 
     #[tokio::test]

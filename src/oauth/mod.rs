@@ -102,6 +102,8 @@ pub struct AuthorizationServer {
     identity: Arc<IdentityProviders>,
     origins: Origins,
     registrations: RateLimit,
+    authorizations: RateLimit,
+    failed_redemptions: RateLimit,
     departures: RateLimit,
 }
 
@@ -126,6 +128,8 @@ impl AuthorizationServer {
             identity,
             origins,
             registrations: registration::rate_limit(),
+            authorizations: authorize::rate_limit(),
+            failed_redemptions: token::rate_limit(),
             departures: departure::rate_limit(),
         })
     }

@@ -29,6 +29,8 @@ pub(super) enum Problem {
     NoCookie,
     /// The page is too old, altered, or was made for another browser.
     StalePage,
+    /// Too many requests from this network; when there may be another.
+    TooMany(Duration),
     /// A sign-in at an identity provider came to nothing.
     SignIn(SignInProblem),
     /// Trouble of ours.
@@ -79,6 +81,7 @@ impl Problem {
             Self::QueryTooLong => StatusCode::URI_TOO_LONG,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::CrossSite | Self::NoCookie | Self::StalePage => StatusCode::FORBIDDEN,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::SignIn(problem) => problem.status(),
             _ => StatusCode::BAD_REQUEST,
@@ -87,6 +90,7 @@ impl Problem {
 
     const fn wait(self) -> Option<Duration> {
         match self {
+            Self::TooMany(wait) => Some(wait),
             Self::Unavailable => Some(RETRY),
             Self::SignIn(problem) => problem.wait(),
             _ => None,
@@ -139,6 +143,11 @@ impl Problem {
                 "This page has expired",
                 "It is older than ten minutes, or it was opened in another browser.",
                 "Start the connection again in your app.",
+            ),
+            Self::TooMany(_) => (
+                "Too many requests at once",
+                "Many apps were connected from your network in a short time.",
+                "Wait a moment, then reload this page.",
             ),
             Self::SignIn(problem) => problem.text(),
             Self::Unavailable => (

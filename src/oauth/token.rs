@@ -1,6 +1,8 @@
 //! The token endpoint (RFC 6749 §3.2): codes and refresh tokens in, pairs of tokens out. The rules
 //! are in [`crate::grant`]; here is how they look on the wire.
 
+use std::net::IpAddr;
+
 use hyper::StatusCode;
 use hyper::header::{HeaderValue, PRAGMA};
 use serde_json::json;
@@ -12,6 +14,18 @@ use super::{AuthorizationServer, scope, target};
 use crate::grant::{GrantError, Redemption, TokenPair};
 use crate::http::form::Form;
 use crate::http::{Inbound, Reply};
+use crate::policy::rate_limit::RateLimit;
+
+/// Requests of one network that fail by their own fault. Hosted clients bring everybody's refreshes
+/// from a few addresses, and all of them at once when many grants have ended (D-42).
+const BURST: u32 = 300;
+const PER_SECOND: f64 = 5.0;
+const MAX_NETWORKS: usize = 10_000;
+
+/// The limit on one network.
+pub(super) fn rate_limit() -> RateLimit {
+    RateLimit::new(BURST, PER_SECOND, MAX_NETWORKS)
+}
 
 /// The two grants there are.
 enum GrantType {
@@ -22,9 +36,22 @@ enum GrantType {
 impl AuthorizationServer {
     pub(super) async fn token(&self, request: Inbound) -> Reply {
         let tried_basic = tried_basic(&request.headers);
+        let from = request.client;
         match self.try_token(request).await {
             Ok(pair) => answer(&pair),
-            Err(error) => refusal(&error, tried_basic),
+            Err(error) => refusal(&self.slowed(error, from), tried_basic),
+        }
+    }
+
+    /// Whoever fails again and again is told to wait instead of why. What succeeds is never counted:
+    /// no neighbour behind the same address can keep a good code or token from being redeemed.
+    fn slowed(&self, error: OAuthError, from: IpAddr) -> OAuthError {
+        if !error.status.is_client_error() {
+            return error;
+        }
+        match self.failed_redemptions.check(from) {
+            Ok(()) => error,
+            Err(wait) => OAuthError::too_many(wait),
         }
     }
 
@@ -217,6 +244,27 @@ mod tests {
             assert_eq!(error(&answer), invalid(expected), "{change:?}");
         }
         assert_eq!(client.redeem(&code, &[]).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn who_fails_too_often_waits_but_a_good_code_always_redeems() {
+        let client = TokenClient::new("none").await;
+        let code = client.code().await;
+        let mut last = client.redeem("mgc_unknown", &[]).await;
+        for _ in 0..1000 {
+            if last.status == 429 {
+                break;
+            }
+            last = client.redeem("mgc_unknown", &[]).await;
+        }
+        assert_eq!(last.status, 429);
+        assert!(last.header("retry-after").parse::<u64>().unwrap() >= 1);
+        assert_eq!(last.json()["error"], "temporarily_unavailable");
+        // From the same address.
+        let pair = client.redeem(&code, &[]).await;
+        assert_eq!(pair.status, 200);
+        let pair = client.refresh(refresh_token(&pair.json()), &[]).await;
+        assert_eq!(pair.status, 200);
     }
 
     #[tokio::test]

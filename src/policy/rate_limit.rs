@@ -1,10 +1,14 @@
-//! A token bucket per network, bounded in the number of networks it remembers.
+//! A token bucket per network or user, bounded in the number that it remembers.
 //!
 //! A bucket that has filled up again is as good as forgotten, and is forgotten. Where too many are
 //! not full, everybody shares one bucket until some are: memory is bounded whatever strangers do.
+//!
+//! A check takes a shard's lock for reading and no other: it stands on the way of every call.
 
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,41 +26,59 @@ const SLOWEST: Duration = Duration::from_hours(24);
 /// Looking through all buckets takes time; a flood must not make it happen at every request.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A limit on how often each network may do something. `C` differs from the system's monotonic
-/// clock in tests only.
-pub struct RateLimit<C: Clock = MonotonicClock> {
+/// To count the buckets looks at every shard, so it is not done at every check.
+const COUNT_INTERVAL: usize = 64;
+
+/// A limit on how often each network, or whatever else `K` stands for, may do something. `C` differs
+/// from the system's monotonic clock in tests only.
+pub struct RateLimit<K = Network, C = MonotonicClock>
+where
+    K: Clone + Eq + Hash,
+    C: Clock,
+{
     clock: C,
-    networks: RateLimiter<Network, DashMapStateStore<Network>, C, NoOpMiddleware<C::Instant>>,
+    buckets: RateLimiter<K, DashMapStateStore<K>, C, NoOpMiddleware<C::Instant>>,
     shared: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
     max_keys: usize,
+    checks: AtomicUsize,
+    is_crowded: AtomicBool,
     pruned: Mutex<Option<C::Instant>>,
 }
 
-impl RateLimit {
-    /// At most `burst` at once (at least one) and `per_second` in the long run, for each network;
-    /// a fraction means less than one a second, and nothing is slower than one a day. About
-    /// `max_keys` networks are remembered.
+impl<K: Clone + Eq + Hash> RateLimit<K> {
+    /// At most `burst` at once (at least one) and `per_second` in the long run, for each key; a
+    /// fraction means less than one a second, and nothing is slower than one a day. About `max_keys`
+    /// are remembered.
     pub fn new(burst: u32, per_second: f64, max_keys: usize) -> Self {
         Self::with_clock(burst, per_second, max_keys, MonotonicClock)
     }
 }
 
-impl<C: Clock + Clone> RateLimit<C> {
+impl<C: Clock + Clone> RateLimit<Network, C> {
+    /// Counts one more from this address; if that is one too many, how long until it would not be.
+    pub fn check(&self, ip: IpAddr) -> Result<(), Duration> {
+        self.check_key(&Network::of(ip))
+    }
+}
+
+impl<K: Clone + Eq + Hash, C: Clock + Clone> RateLimit<K, C> {
     fn with_clock(burst: u32, per_second: f64, max_keys: usize, clock: C) -> Self {
         let quota = quota(burst, per_second);
         Self {
-            networks: RateLimiter::dashmap_with_clock(quota, clock.clone()),
+            buckets: RateLimiter::dashmap_with_clock(quota, clock.clone()),
             shared: RateLimiter::direct_with_clock(quota, clock.clone()),
             max_keys,
+            checks: AtomicUsize::new(0),
+            is_crowded: AtomicBool::new(false),
             pruned: Mutex::new(None),
             clock,
         }
     }
 
-    /// Counts one more; if that is one too many, how long until it would not be.
-    pub fn check(&self, ip: IpAddr) -> Result<(), Duration> {
+    /// Counts one more for this key; if that is one too many, how long until it would not be.
+    pub fn check_key(&self, key: &K) -> Result<(), Duration> {
         let checked = if self.has_room() {
-            self.networks.check_key(&Network::of(ip))
+            self.buckets.check_key(key)
         } else {
             self.shared.check()
         };
@@ -64,11 +86,16 @@ impl<C: Clock + Clone> RateLimit<C> {
     }
 
     fn has_room(&self) -> bool {
-        if self.networks.len() < self.max_keys {
-            return true;
+        let interval = (self.max_keys / 8).clamp(1, COUNT_INTERVAL);
+        let checks = self.checks.fetch_add(1, Ordering::Relaxed);
+        if checks.is_multiple_of(interval) {
+            if self.buckets.len() >= self.max_keys {
+                self.prune();
+            }
+            let is_crowded = self.buckets.len() >= self.max_keys;
+            self.is_crowded.store(is_crowded, Ordering::Relaxed);
         }
-        self.prune();
-        self.networks.len() < self.max_keys
+        !self.is_crowded.load(Ordering::Relaxed)
     }
 
     fn prune(&self) {
@@ -78,7 +105,7 @@ impl<C: Clock + Clone> RateLimit<C> {
         if pruned.is_none_or(due) {
             *pruned = Some(now);
             drop(pruned);
-            self.networks.retain_recent();
+            self.buckets.retain_recent();
         }
     }
 }
@@ -100,7 +127,7 @@ mod tests {
 
     use super::*;
 
-    fn limit(max_keys: usize) -> (RateLimit<FakeRelativeClock>, FakeRelativeClock) {
+    fn limit(max_keys: usize) -> (RateLimit<Network, FakeRelativeClock>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
         (
             RateLimit::with_clock(3, 0.1, max_keys, clock.clone()),
@@ -141,10 +168,18 @@ mod tests {
         let (limit, clock) = limit(10);
         let passed = (0..=255).filter(|n| limit.check(ip(*n)).is_ok()).count();
         assert_eq!(passed, 10 + 3);
-        assert_eq!(limit.networks.len(), 10);
+        assert_eq!(limit.buckets.len(), 10);
         clock.advance(Duration::from_mins(1));
         assert_eq!(limit.check(ip(99)), Ok(()));
-        assert_eq!(limit.networks.len(), 1);
+        assert_eq!(limit.buckets.len(), 1);
+    }
+
+    #[test]
+    fn a_large_limit_remembers_hardly_more_than_it_should() {
+        let (limit, _) = limit(1000);
+        let networks = (0..100_000_u32).map(|n| IpAddr::from((n + (10 << 24)).to_be_bytes()));
+        assert!(networks.filter(|ip| limit.check(*ip).is_ok()).count() < 1000 + 2 * COUNT_INTERVAL);
+        assert!(limit.buckets.len() < 1000 + COUNT_INTERVAL);
     }
 
     #[test]
@@ -161,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_systems_clock_serves_as_well() {
-        let limit = RateLimit::new(1, 0.001, 10);
+        let limit = RateLimit::<Network>::new(1, 0.001, 10);
         assert_eq!(limit.check(ip(1)), Ok(()));
         let wait = limit.check(ip(1)).unwrap_err();
         assert!(

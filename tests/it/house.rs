@@ -44,7 +44,8 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     (
         "routes",
         &[
-            "admin", "gateway", "http", "listener", "oauth", "pages", "resource", "signing",
+            "admin", "gateway", "http", "listener", "oauth", "pages", "policy", "resource",
+            "signing",
         ],
     ),
     (

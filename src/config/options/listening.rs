@@ -32,6 +32,12 @@ pub(super) const OPTIONS: &[Opt] = &[
         "Proxies whose X-Forwarded-For, or for= in Forwarded, tells the client's address, and no more",
     ),
     opt(
+        "proxy-protocol",
+        Kind::Switch,
+        "Every connection begins with a PROXY protocol v2 header; only trusted proxies may connect",
+    )
+    .or("false"),
+    opt(
         "allowed-origins",
         Kind::List("ORIGIN"),
         "Further browser origins that may call the MCP endpoint",
@@ -61,6 +67,12 @@ pub(super) const OPTIONS: &[Opt] = &[
         "Most open event streams of one user",
     )
     .or("16"),
+    opt(
+        "max-requests-per-user",
+        Kind::One("COUNT"),
+        "Most requests to the MCP endpoint of one user in a second; ten times as many at once",
+    )
+    .or("10000"),
     opt(
         "shutdown-grace",
         Kind::One("DURATION"),

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -30,7 +31,14 @@ pub(crate) struct Plan {
     arguments: Vec<String>,
     server: Vec<String>,
     variables: Vec<(String, String)>,
+    /// Passed as by systemd.
+    sockets: Vec<Arc<OwnedFd>>,
 }
+
+/// Starts a program as systemd starts a service that has sockets: standard input and output become
+/// descriptors 3 and 4.
+pub(crate) const AS_SYSTEMD: &str = "exec 3<&0 4>&1 </dev/null >/dev/null; \
+                                     LISTEN_PID=$$ exec \"$0\" \"$@\"";
 
 impl Guard {
     /// A guard in front of the echo server, with the local user's [`PASSWORD`].
@@ -46,6 +54,7 @@ impl Guard {
             arguments: Vec::new(),
             server: vec![example("echo_server").display().to_string()],
             variables: vec![("MCP_GUARD_PASSWORD".into(), PASSWORD.into())],
+            sockets: Vec::new(),
         }
     }
 
@@ -145,6 +154,35 @@ impl Plan {
         self
     }
 
+    /// Passes listening sockets, two at most, by these names.
+    pub(crate) fn passing(mut self, sockets: Vec<OwnedFd>, names: &str) -> Self {
+        self.sockets = sockets.into_iter().map(Arc::new).collect();
+        let count = self.sockets.len().to_string();
+        self.variable("LISTEN_FDS", &count)
+            .variable("LISTEN_FDNAMES", names)
+    }
+
+    /// Starts it where a socket listens already.
+    pub(crate) fn start_on(self, port: u16) -> Guard {
+        let data = Arc::new(tempfile::tempdir().unwrap());
+        self.start_at(port, data).expect("it starts")
+    }
+
+    fn command(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_mcp-guard");
+        if self.sockets.is_empty() {
+            return Command::new(program);
+        }
+        let mut shell = Command::new("sh");
+        shell.args(["-c", AS_SYSTEMD, program]);
+        shell
+    }
+
+    fn descriptor(&self, number: usize) -> Stdio {
+        let socket = self.sockets.get(number);
+        socket.map_or_else(Stdio::null, |socket| socket.try_clone().unwrap().into())
+    }
+
     /// Puts the external URL's path in front of everything.
     pub(crate) fn below(mut self, prefix: &str) -> Self {
         prefix.clone_into(&mut self.prefix);
@@ -203,7 +241,8 @@ impl Plan {
     }
 
     fn start_at(self, port: u16, data: Arc<tempfile::TempDir>) -> Result<Guard, String> {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
+        let mut process = self
+            .command()
             .args(self.addresses(port))
             .arg("--data-path")
             .arg(data.path().join("state"))
@@ -217,8 +256,8 @@ impl Plan {
                     .filter_map(|name| Some((name, std::env::var(name).ok()?))),
             )
             .envs(self.variables.iter().cloned())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdin(self.descriptor(0))
+            .stdout(self.descriptor(1))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

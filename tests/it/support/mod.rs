@@ -14,7 +14,7 @@ mod users;
 
 pub(crate) use browser::{Browser, Form};
 pub(crate) use client::{Client, Event, OAuthClient, Tokens, query_of};
-pub(crate) use guard::{Guard, PASSWORD, Plan, eventually, free_port};
+pub(crate) use guard::{AS_SYSTEMD, Guard, PASSWORD, Plan, eventually, free_port};
 pub(crate) use http::{Answer, Connection};
 pub(crate) use markdown::{Document, documents};
 pub(crate) use processes::{alive, count_children};
