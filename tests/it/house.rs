@@ -17,6 +17,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("tls", &[]),
     ("store", &["clock", "crypto"]),
+    ("acme", &["clock", "crypto", "http", "store", "tls"]),
     ("identity", &["clock", "crypto", "http", "policy", "store"]),
     ("grant", &["clock", "crypto", "identity", "store"]),
     ("pages", &["http"]),
