@@ -18,6 +18,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("store", &["clock", "crypto"]),
     ("signing", &["clock", "crypto", "http", "store"]),
+    ("acme", &["clock", "crypto", "http", "store", "tls"]),
     ("identity", &["clock", "crypto", "http", "policy", "store"]),
     ("grant", &["clock", "crypto", "identity", "store"]),
     ("pages", &["http"]),
