@@ -2,13 +2,14 @@
 //! and not the service.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -47,6 +48,25 @@ pub struct BindError {
     pub cause: io::Error,
 }
 
+impl BindError {
+    /// What to do about it, where that is not plain from the error.
+    pub fn hint(&self) -> Option<String> {
+        match &self.address {
+            Address::Tcp(tcp)
+                if tcp.port() < 1024 && self.cause.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Some(format!(
+                    "ports below 1024 need CAP_NET_BIND_SERVICE (systemd: \
+                     `AmbientCapabilities=CAP_NET_BIND_SERVICE`), or listen on a higher one with \
+                     {} and have it forwarded",
+                    self.flag
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
 fn explain(cause: &io::Error) -> String {
     match cause.kind() {
         io::ErrorKind::AddrInUse => "another program already listens there".into(),
@@ -71,6 +91,8 @@ pub fn bind(settings: &Settings) -> Result<Bound, BindError> {
     for address in &settings.if_possible {
         match Door::open(address, false) {
             Ok(door) => doors.push(door),
+            Err(error) if settings.tls.is_some() => tracing::warn!(%error,
+                "plain http is not redirected, and the CA cannot ask there (HTTP-01)"),
             Err(error) => tracing::debug!(%address, cause = %error.cause, "not listening there"),
         }
     }
@@ -127,7 +149,8 @@ impl Socket {
         match address {
             Address::Tcp(address) => {
                 // Sets SO_REUSEADDR: a restart need not wait for TIME_WAIT.
-                let listener = TcpListener::bind(address)?;
+                let listener = TcpListener::bind(address)
+                    .or_else(|error| bind_without_ipv6(*address, error))?;
                 set_options(&listener)?;
                 // A second listen only changes the length of the queue.
                 rustix::net::listen(&listener, BACKLOG)?;
@@ -137,6 +160,15 @@ impl Socket {
             Address::Unix(path) => bind_unix(path),
         }
     }
+}
+
+/// `[::]` means every address: on machines without IPv6 those are 0.0.0.0.
+fn bind_without_ipv6(address: SocketAddr, error: io::Error) -> io::Result<TcpListener> {
+    let is_unsupported = error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
+    if !is_unsupported || address.ip() != Ipv6Addr::UNSPECIFIED {
+        return Err(error);
+    }
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
 }
 
 /// Accepted sockets inherit these: no system call per connection.

@@ -45,26 +45,28 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     (
         "routes",
         &[
-            "admin", "gateway", "http", "listener", "oauth", "pages", "resource", "signing",
+            "acme", "admin", "gateway", "http", "listener", "oauth", "pages", "resource", "signing",
         ],
     ),
     (
         "config",
         &[
+            "acme",
             "grant",
             "http",
             "identity",
             "listener",
             "oauth",
             "telemetry",
+            "tls",
             "upstream",
         ],
     ),
     (
         "app",
         &[
-            "admin", "clock", "config", "crypto", "gateway", "grant", "http", "identity",
-            "listener", "oauth", "resource", "routes", "signing", "store", "upstream",
+            "acme", "admin", "clock", "config", "crypto", "gateway", "grant", "http", "identity",
+            "listener", "oauth", "resource", "routes", "signing", "store", "tls", "upstream",
         ],
     ),
     (
@@ -77,6 +79,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
             "identity",
             "listener",
             "telemetry",
+            "tls",
         ],
     ),
 ];
