@@ -14,17 +14,41 @@
 //! store, where every guard finds it. What answers TLS-ALPN-01 is only in the guard that
 //! ordered: several behind one address need port 80 to be open.
 
+mod account;
+mod certificate;
+mod challenge;
+mod client;
+mod lease;
+mod order;
+mod problem;
+mod record;
+mod renewal;
+mod renewal_info;
+mod report;
+mod schedule;
 mod settings;
+#[cfg(test)]
+mod testing;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 pub use settings::{Eab, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, NotBase64Url, Settings};
 
+use self::account::Accounts;
+use self::challenge::is_token;
+use self::record::{CertificateRecord, Records};
 use crate::clock::{Clock, Timestamp};
 use crate::crypto::Keyring;
 use crate::http::client::HttpClient;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::tls::Certificates;
+
+/// An expired certificate is worth a line in the log this often.
+const REMINDER: Duration = Duration::from_hours(24);
 
 /// How it stands with one host's certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,10 +66,20 @@ pub struct HostState {
 pub struct Acme {
     settings: Settings,
     client: HttpClient,
-    store: Store,
-    keyring: Keyring,
+    records: Records,
     clock: Clock,
     certificates: Arc<Certificates>,
+    accounts: Accounts,
+    hosts: Mutex<BTreeMap<String, Host>>,
+}
+
+/// What is known of one host without asking the store.
+#[derive(Default)]
+struct Host {
+    state: HostState,
+    /// The chain that is served.
+    chain: Option<String>,
+    reminded_at: Option<Timestamp>,
 }
 
 impl Acme {
@@ -58,35 +92,115 @@ impl Acme {
         clock: Clock,
         certificates: Arc<Certificates>,
     ) -> Arc<Self> {
+        let records = Records::new(store, keyring, settings.directory_url.as_str());
         Arc::new(Self {
             settings,
             client,
-            store,
-            keyring,
+            records,
             clock,
             certificates,
+            accounts: Accounts::default(),
+            hosts: Mutex::default(),
         })
     }
 
-    /// Puts the certificates of earlier runs into use. To be awaited before the listeners serve.
+    /// Puts the certificates of earlier runs into use, those of another CA too where there is none
+    /// of this one. To be awaited before the listeners serve.
     pub async fn load(&self) {
-        todo!()
+        for host in &self.settings.hosts {
+            if let Err(error) = self.load_host(host).await {
+                tracing::error!(host, %error, "a certificate could not be loaded");
+            }
+        }
+    }
+
+    async fn load_host(&self, host: &str) -> Result<(), StoreError> {
+        let own = self.records.certificate(host).await?;
+        let found = match own {
+            Some((record, _)) => Some((self.records.certificate_key(host), record)),
+            None => self.records.foreign_certificate(host).await?,
+        };
+        if let Some((key, record)) = found {
+            self.serve(host, &record, &key);
+        }
+        Ok(())
     }
 
     /// Keeps all certificates fresh; never ends. Works on whatever runtime it is polled on.
     pub async fn run(self: Arc<Self>) {
-        todo!()
+        let mut hosts = JoinSet::new();
+        for host in self.settings.hosts.clone() {
+            let acme = Arc::clone(&self);
+            hosts.spawn(async move { acme.look_after(&host).await });
+        }
+        while hosts.join_next().await.is_some() {}
+        std::future::pending::<()>().await;
     }
 
     /// What `/.well-known/acme-challenge/<token>` answers with (RFC 8555 §8.3), as
     /// `application/octet-stream`; `None` is a 404. Knows the tokens of every guard with this store
     /// and no others.
     pub async fn key_authorization(&self, token: &str) -> Option<String> {
-        todo!()
+        if !is_token(token) {
+            return None;
+        }
+        let found = self.records.challenge(token).await;
+        found.unwrap_or_else(|error| {
+            tracing::error!(%error, "a proof for the CA could not be looked up");
+            None
+        })
     }
 
     /// How it stands, host by host, in the order of the settings.
     pub fn state(&self) -> Vec<HostState> {
-        todo!()
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = |host: &String| {
+            let known = hosts.get(host).map(|host| host.state.clone());
+            HostState {
+                host: host.clone(),
+                ..known.unwrap_or_default()
+            }
+        };
+        self.settings.hosts.iter().map(state).collect()
+    }
+
+    fn note<T>(&self, host: &str, change: impl FnOnce(&mut Host) -> T) -> T {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        change(hosts.entry(host.to_owned()).or_default())
+    }
+
+    /// Puts a certificate into use, unless it is already.
+    fn serve(&self, host: &str, record: &CertificateRecord, key: &str) {
+        if self.is_served(host, record) {
+            return;
+        }
+        let Some(pair) = record.pair(&self.records, key) else {
+            return;
+        };
+        self.certificates.set(host, &pair);
+        self.note(host, |host| {
+            host.state.not_after = Some(record.life.end);
+            host.state.next_attempt = Some(record.renew_at);
+            host.chain = Some(record.chain.clone());
+            host.reminded_at = None;
+        });
+    }
+
+    fn is_served(&self, host: &str, record: &CertificateRecord) -> bool {
+        self.note(host, |host| host.chain.as_ref() == Some(&record.chain))
+    }
+
+    /// Once a day while an expired certificate is served.
+    fn warn_of_expiry(&self, name: &str, now: Timestamp) {
+        self.note(name, |host| {
+            let Some(end) = host.state.not_after.filter(|end| *end <= now) else {
+                return;
+            };
+            let is_due = |at: Timestamp| now.since(at) >= REMINDER;
+            if host.reminded_at.is_none_or(is_due) {
+                host.reminded_at = Some(now);
+                report::expired(name, end, host.state.last_error.as_deref());
+            }
+        });
     }
 }

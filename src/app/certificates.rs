@@ -21,7 +21,7 @@ use crate::tls::{Certificates, Facts, FileCertificate, KeyPair, Look, server_con
 /// Files of a certificate are looked at this often.
 const LOOK: Duration = Duration::from_secs(10);
 /// That a certificate has expired is said this often.
-const WARN_OF_EXPIRY: Duration = Duration::from_hours(1);
+const WARN_OF_EXPIRY: Duration = Duration::from_hours(24);
 
 /// TLS of the guard's own.
 pub(super) struct Tls {
@@ -33,7 +33,7 @@ pub(super) struct Tls {
 
 /// Who sees to it that there is a certificate tomorrow.
 enum Keeper {
-    Files(FileCertificate),
+    Files(Box<FileCertificate>),
     Acme(Arc<Acme>),
 }
 
@@ -53,12 +53,12 @@ impl Tls {
             CertificateSource::Own(files) => {
                 let own = FileCertificate::load(files.clone(), Arc::clone(&certificates))?;
                 say_loaded(own.facts());
-                Keeper::Files(own)
+                Keeper::Files(Box::new(own))
             }
             CertificateSource::Acme(settings) => {
                 certificates.set_fallback(&KeyPair::stopgap()?);
                 let acme = Acme::new(
-                    settings.clone(),
+                    settings.as_ref().clone(),
                     HttpClient::new(config.extra_roots.clone()),
                     store.clone(),
                     keyring.clone(),
@@ -118,7 +118,7 @@ impl Tls {
     }
 }
 
-async fn look_at_files(mut own: FileCertificate, look_now: Arc<Notify>) {
+async fn look_at_files(mut own: Box<FileCertificate>, look_now: Arc<Notify>) {
     let mut said = None;
     loop {
         tokio::select! {

@@ -55,16 +55,18 @@ fn certificate(leaf: &CertificateDer<'_>, host: &str) -> String {
     let Some(facts) = Facts::of(leaf) else {
         return "  certificate  that cannot be read\n".to_owned();
     };
-    let covered = match covers(leaf, host) {
-        true => String::new(),
-        false => format!(", and not for {host}"),
+    let lacking = if covers(leaf, host) {
+        String::new()
+    } else {
+        format!(", and not for {host}")
     };
-    let ended = match facts.not_after <= SystemTime::now() {
-        true => " (expired)",
-        false => "",
+    let ended = if facts.not_after <= SystemTime::now() {
+        " (expired)"
+    } else {
+        ""
     };
     format!(
-        "  certificate  for {}{covered}\n  issued by    {}\n  valid until  {}{ended}\n",
+        "  certificate  for {}{lacking}\n  issued by    {}\n  valid until  {}{ended}\n",
         facts.names_for_people(),
         facts.issuer.escape_debug(),
         facts.expiry(),

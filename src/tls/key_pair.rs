@@ -86,6 +86,18 @@ impl KeyPair {
         Self::new(vec![made.cert.der().clone()], &key)
     }
 
+    /// A proof for a CA (RFC 8737 §3). That the key belongs to it is not looked at: the library does
+    /// not read certificates with a critical extension that it does not know.
+    pub fn proof(
+        certificate: CertificateDer<'static>,
+        key: &PrivateKeyDer<'static>,
+    ) -> Result<Self, KeyPairError> {
+        let key = aws_lc_rs::sign::any_supported_type(key).map_err(|_| KeyPairError::UnknownKey)?;
+        Ok(Self {
+            certified: Arc::new(CertifiedKey::new(vec![certificate], key)),
+        })
+    }
+
     /// The certificate itself, without its chain.
     pub fn leaf(&self) -> Option<&CertificateDer<'static>> {
         self.certified.cert.first()

@@ -13,6 +13,7 @@
 
 mod support;
 
+mod acme;
 mod cases;
 mod children;
 mod commands;

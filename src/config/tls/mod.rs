@@ -21,7 +21,7 @@ pub enum CertificateSource {
     /// From files that somebody else keeps fresh.
     Own(CertificateFiles),
     /// From a CA, for the names in the settings.
-    Acme(crate::acme::Settings),
+    Acme(Box<crate::acme::Settings>),
 }
 
 /// All that means something only where the guard itself speaks TLS.
@@ -55,16 +55,13 @@ pub(super) fn resolve(
         refuse_without_tls(raw, url)?;
         return Ok((None, Vec::new()));
     }
-    let (source, warnings) = match own::files(raw)? {
-        Some(files) => {
-            acme::refuse_beside_own_files(raw)?;
-            let warnings = own::warnings(raw, &files, url.host())?;
-            (CertificateSource::Own(files), warnings)
-        }
-        None => {
-            let settings = acme::settings(raw, url)?;
-            (CertificateSource::Acme(settings), acme::warnings(raw)?)
-        }
+    let (source, warnings) = if let Some(files) = own::files(raw)? {
+        acme::refuse_beside_own_files(raw)?;
+        let warnings = own::warnings(raw, &files, url.host())?;
+        (CertificateSource::Own(files), warnings)
+    } else {
+        let settings = Box::new(acme::settings(raw, url)?);
+        (CertificateSource::Acme(settings), acme::warnings(raw)?)
     };
     let hsts = raw.value("hsts", max_age)?;
     Ok((Some(Tls { source, hsts }), warnings))

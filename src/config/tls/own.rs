@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::super::{ConfigError, RawConfig, Setting};
+use super::super::{ConfigError, RawConfig};
 use crate::tls::{CertificateFiles, FilesError, covers};
 
 /// The two files, if they are given. Not read yet.
@@ -58,13 +58,14 @@ pub(super) fn warnings(
 }
 
 fn refuse(raw: &RawConfig, error: &FilesError) -> ConfigError {
-    let name = match error.is_of_key() {
-        true => "tls-key-file",
-        false => "tls-cert-file",
+    let name = if error.is_of_key() {
+        "tls-key-file"
+    } else {
+        "tls-cert-file"
     };
     let message = format!("cannot be used: {error}");
     match raw.setting(name) {
-        Some(setting) => Setting::refuse(setting, message, error.hint()),
+        Some(setting) => setting.refuse(message, error.hint()),
         None => ConfigError::refused(message).hint(error.hint()),
     }
 }

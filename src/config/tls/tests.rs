@@ -28,7 +28,7 @@ fn refused(url: &str, pairs: &Pairs<'_>) -> String {
 fn acme(url: &str, pairs: &Pairs<'_>) -> crate::acme::Settings {
     let pairs: Vec<_> = pairs.iter().copied().chain([TOS]).collect();
     match config(url, &pairs).unwrap().tls.unwrap().source {
-        CertificateSource::Acme(settings) => settings,
+        CertificateSource::Acme(settings) => *settings,
         CertificateSource::Own(files) => panic!("{files:?}"),
     }
 }
