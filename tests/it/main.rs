@@ -31,4 +31,6 @@ mod sessions;
 mod sign_in;
 mod streams;
 mod threats;
+mod tls;
+mod tls_programs;
 mod tokens;
