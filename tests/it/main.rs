@@ -32,5 +32,6 @@ mod sign_in;
 mod streams;
 mod threats;
 mod tls;
+mod tls_acme;
 mod tls_programs;
 mod tokens;

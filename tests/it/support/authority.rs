@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -31,8 +32,9 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut leaf = CertificateParams::new([name.to_owned()]).unwrap();
         leaf.distinguished_name.push(DnType::CommonName, name);
-        leaf.not_before = rcgen::date_time_ymd(2025, 1, 1);
-        leaf.not_after = rcgen::date_time_ymd(2096, 1, 1);
+        let now = SystemTime::now();
+        leaf.not_before = (now - Duration::from_hours(1)).into();
+        leaf.not_after = (now + Duration::from_hours(90 * 24)).into();
         let leaf = leaf.signed_by(&key, &self.issuer).unwrap();
         let paths = ["chain.pem", "key.pem"].map(|file| folder.join(file));
         fs::write(&paths[0], leaf.pem()).unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::eventually;
+use super::{Connection, eventually, forget_tls, speak_tls};
 
 /// Where Pebble looks for proofs.
 #[derive(Clone, Copy)]
@@ -167,6 +167,20 @@ impl Pebble {
     /// Whom to trust in order to talk to it.
     pub(crate) fn trust(&self) -> Vec<u8> {
         fs::read(self.folder.path().join("certificate")).unwrap()
+    }
+
+    /// Whom to trust in order to trust what it issues.
+    pub(crate) fn issuer(&self) -> Vec<u8> {
+        speak_tls(self.management, "localhost", &self.trust());
+        let answer = Connection::open(self.management).exchange("GET", "/roots/0", &[], "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        forget_tls(self.management);
+        answer.body.into_bytes()
+    }
+
+    /// Where that file is which says whom to trust in order to talk to it.
+    pub(crate) fn trust_file(&self) -> PathBuf {
+        self.folder.path().join("certificate")
     }
 
     /// How many orders were placed.
