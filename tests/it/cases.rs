@@ -39,6 +39,7 @@ const CASES: &[(&str, &[u16])] = &[
         &[128, 129, 130, 131, 132, 133, 134, 135, 136, 137, 138],
     ),
     ("storage", &[140, 141, 142, 143]),
+    ("certificates", &[146, 147, 148, 149, 150]),
     (
         "logs and configuration",
         &[154, 155, 158, 159, 160, 161, 162, 163],
@@ -46,7 +47,7 @@ const CASES: &[(&str, &[u16])] = &[
 ];
 
 /// Faults to survive, `r07_…`.
-const FAULTS: &[u16] = &[4, 7, 8, 9, 10, 11, 22, 26, 28];
+const FAULTS: &[u16] = &[4, 7, 8, 9, 10, 11, 18, 19, 20, 21, 22, 26, 28];
 
 #[test]
 fn every_case_has_a_test_of_its_name() {
