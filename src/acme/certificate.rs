@@ -1,5 +1,6 @@
 //! A certificate as the CA issued it: whether it is of use, and for how long.
 
+use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::server::ParsedCertificate;
@@ -78,7 +79,67 @@ impl CertificateRecord {
 
     /// The certificate itself, without its chain.
     pub(super) fn leaf(&self) -> Option<CertificateDer<'static>> {
-        use rustls_pki_types::pem::PemObject as _;
         CertificateDer::from_pem_slice(self.chain.as_bytes()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::acme::challenge::Kind;
+    use crate::clock::Clock;
+    use crate::crypto::Keyring;
+    use crate::store::Store;
+    use crate::tls::testing::self_signed_pem;
+
+    fn issued(host: &str) -> Issued {
+        let (chain, key) = self_signed_pem(host);
+        Issued {
+            chain,
+            key: Zeroizing::new(key),
+            kind: Kind::Http01,
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_of_no_use_is_not_taken() {
+        let now = Clock::system().now();
+        assert!(life(&issued("a.test"), "a.test", now).is_ok());
+        let error = life(&issued("b.test"), "a.test", now).unwrap_err();
+        assert!(error.contains("not valid for name"), "{error}");
+        let foreign_key = Issued {
+            key: issued("a.test").key,
+            ..issued("a.test")
+        };
+        let error = life(&foreign_key, "a.test", now).unwrap_err();
+        assert!(error.contains("does not belong"), "{error}");
+        // Those made here end with the year 4095.
+        let late = Timestamp(70_000_000_000_000);
+        let error = life(&issued("a.test"), "a.test", late).unwrap_err();
+        assert!(error.contains("expired"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a147_the_key_is_sealed_for_its_place_and_opens_nowhere_else() {
+        let clock = Clock::system();
+        let store = Store::memory(clock.clone());
+        let records = Records::new(store, Keyring::ephemeral(), "https://ca.test/directory");
+        let issued = issued("a.test");
+        let made = record(&issued, "a.test", &records, clock.now()).unwrap();
+        assert!(made.renew_at >= clock.now().after(Duration::from_hours(6)));
+        let key = records.certificate_key("a.test");
+        assert!(made.pair(&records, &key).is_some());
+        assert!(
+            made.pair(&records, &records.certificate_key("b.test"))
+                .is_none()
+        );
+        records.put_certificate("a.test", &made).await.unwrap();
+        let stored = records.store.get(&key).await.unwrap().unwrap();
+        let stored = String::from_utf8(stored.value).unwrap();
+        assert!(stored.contains("BEGIN CERTIFICATE") && !stored.contains("PRIVATE"));
     }
 }

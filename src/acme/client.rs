@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(waits("120"), Some(Duration::from_secs(120)));
+        assert_eq!(waits("120"), Some(Duration::from_mins(2)));
         let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_hours(1));
         let wait = waits(&date).unwrap();
         assert!(wait > Duration::from_mins(59) && wait <= Duration::from_hours(1));

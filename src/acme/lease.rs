@@ -43,6 +43,11 @@ impl Lease {
         }))
     }
 
+    /// Whether somebody holds it.
+    pub(super) async fn is_held(store: &Store, key: &str) -> Result<bool, StoreError> {
+        Ok(store.get(key).await?.is_some())
+    }
+
     /// Keeps it alive for as long as this is polled; returns when it is lost.
     pub(super) async fn keep(&mut self) {
         let mut renewals = interval_at(tokio::time::Instant::now() + RENEWAL, RENEWAL);
@@ -101,7 +106,9 @@ mod tests {
         let (store, clock) = store();
         let held = take(&store, &clock).await.unwrap();
         assert!(take(&store, &clock).await.is_none());
+        assert!(Lease::is_held(&store, "lease").await.unwrap());
         held.give_up().await;
+        assert!(!Lease::is_held(&store, "lease").await.unwrap());
         assert!(take(&store, &clock).await.is_some());
     }
 

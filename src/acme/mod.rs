@@ -79,6 +79,8 @@ struct Host {
     state: HostState,
     /// The chain that is served.
     chain: Option<String>,
+    /// The chain that is of no use, which is said once.
+    useless: Option<String>,
     reminded_at: Option<Timestamp>,
 }
 
@@ -171,10 +173,14 @@ impl Acme {
 
     /// Puts a certificate into use, unless it is already.
     fn serve(&self, host: &str, record: &CertificateRecord, key: &str) {
-        if self.is_served(host, record) {
+        let chain = Some(&record.chain);
+        if self.note(host, |known| {
+            known.chain.as_ref() == chain || known.useless.as_ref() == chain
+        }) {
             return;
         }
         let Some(pair) = record.pair(&self.records, key) else {
+            self.note(host, |host| host.useless = Some(record.chain.clone()));
             return;
         };
         self.certificates.set(host, &pair);

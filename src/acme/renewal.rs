@@ -23,8 +23,10 @@ use crate::store::StoreError;
 const TICK: Duration = Duration::from_secs(1);
 /// The store is looked at this often even if nothing is due: another guard may have been at work.
 const LOOK: Duration = Duration::from_hours(1);
-/// While a certificate is due: another guard may be ordering it.
-const LOOK_WHILE_DUE: Duration = Duration::from_secs(2);
+/// While a certificate is due and nobody orders it.
+const LOOK_WHILE_DUE: Duration = Duration::from_mins(1);
+/// While another guard orders it.
+const LOOK_WHILE_ORDERED: Duration = Duration::from_secs(2);
 /// The store does not answer.
 const LOOK_AFTER_TROUBLE: Duration = Duration::from_secs(30);
 /// More than an order's two waits.
@@ -82,17 +84,23 @@ impl Acme {
             });
             return Ok(record.renew_at.min(record.ask_at).min(now.after(LOOK)));
         }
+        let key = self.records.lease_key(host);
         let attempts = self.records.attempts(host).await?;
         if let Some(attempts) = attempts.filter(|attempts| now < attempts.next_at) {
             self.note(host, |host| {
                 host.state.next_attempt = Some(attempts.next_at);
                 host.state.last_error.clone_from(&attempts.error);
             });
-            return Ok(attempts.next_at.min(now.after(LOOK_WHILE_DUE)));
+            let is_ordered = Lease::is_held(&self.records.store, &key).await?;
+            let look = if is_ordered {
+                LOOK_WHILE_ORDERED
+            } else {
+                LOOK_WHILE_DUE
+            };
+            return Ok(attempts.next_at.min(now.after(look)));
         }
-        let key = self.records.lease_key(host);
         let Some(mut lease) = Lease::take(&self.records.store, &self.clock, key).await? else {
-            return Ok(now.after(LOOK_WHILE_DUE));
+            return Ok(now.after(LOOK_WHILE_ORDERED));
         };
         let outcome = self.attempt(host, &mut lease).await;
         lease.give_up().await;

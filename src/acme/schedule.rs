@@ -194,14 +194,14 @@ mod tests {
 
     #[test]
     fn a_window_in_the_past_means_at_once_but_never_an_order_a_second() {
-        let life = life(90 * DAY);
+        let long = life(90 * DAY);
         let window = Window {
             start: Timestamp(0),
             end: Timestamp(1),
         };
-        let at = life.renewal_within(window, life.renewal(MOST), MOST);
+        let at = long.renewal_within(window, long.renewal(MOST), MOST);
         assert_eq!(hours(at), 6);
-        let brief = super::tests::life(Duration::from_mins(2));
+        let brief = life(Duration::from_mins(2));
         let at = brief.renewal_within(window, brief.renewal(MOST), MOST);
         assert_eq!(at.since(START), Duration::from_secs(12));
     }

@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use crate::support::{Pebble, ProofPorts};
 
 const HOST: &str = "guard.test";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 /// More than the first pause after a failure, with what chance adds to it.
 const FIRST_PAUSE: Duration = Duration::from_secs(70);
@@ -333,6 +333,26 @@ async fn an_account_is_bound_to_an_external_one() {
     bound.issued().await;
     drop(bound);
     assert_eq!(ca.orders(), 1);
+}
+
+#[tokio::test]
+async fn an_account_that_the_ca_forgot_is_made_anew() {
+    let site = Site::open();
+    let Some(ca) = Pebble::installed(site.proofs()) else {
+        return;
+    };
+    let mut ca = ca.build();
+    ca.start();
+    let running = site.start(&ca, settings(&ca)).await;
+    running.issued().await;
+    // It starts with an empty memory.
+    ca.stop();
+    ca.start();
+    site.clock.advance(61 * DAY);
+    running.failed().await;
+    site.clock.advance(FIRST_PAUSE);
+    running.issued().await;
+    assert_eq!((ca.orders(), ca.accounts()), (1, 1));
 }
 
 #[tokio::test]

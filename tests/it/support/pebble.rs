@@ -136,7 +136,7 @@ impl Pebble {
         for port in [self.names, self.management, self.port] {
             let is_up = || TcpStream::connect(("127.0.0.1", port)).is_ok();
             assert!(
-                eventually(Duration::from_secs(60), is_up),
+                eventually(Duration::from_mins(1), is_up),
                 "pebble did not start: {}",
                 self.read_log()
             );
