@@ -242,7 +242,9 @@ impl Routes {
         match self.canonicalise(request, peer) {
             Ok(inbound) => {
                 let layout = self.layout();
-                plain_http.answer(&inbound, &self.external_url, layout).await
+                plain_http
+                    .answer(&inbound, &self.external_url, layout)
+                    .await
             }
             Err(refusal) => plain_http::instead_of(refusal, &method, &self.external_url)
                 .unwrap_or_else(|| refusal.reply()),
