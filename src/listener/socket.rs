@@ -277,6 +277,23 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_needs_a_privilege_says_which() {
+        let hint = |address: &str, kind: io::ErrorKind| {
+            let error = BindError {
+                address: address.parse().unwrap(),
+                flag: "--tls-listen",
+                cause: kind.into(),
+            };
+            error.hint().unwrap_or_default()
+        };
+        let said = hint("[::]:443", io::ErrorKind::PermissionDenied);
+        assert!(said.contains("CAP_NET_BIND_SERVICE"), "{said}");
+        assert!(said.contains("--tls-listen"), "{said}");
+        assert_eq!(hint("[::]:8443", io::ErrorKind::PermissionDenied), "");
+        assert_eq!(hint("[::]:443", io::ErrorKind::AddrInUse), "");
+    }
+
+    #[test]
     fn the_port_that_the_system_chose_is_shown() {
         let bound = bind_one("[::1]:0".parse().unwrap())
             .or_else(|_| bind_one("127.0.0.1:0".parse().unwrap()))

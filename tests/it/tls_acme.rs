@@ -1,5 +1,7 @@
 //! The whole program with a real CA, Debian's pebble: from its options to a client that signs in.
 
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -7,22 +9,47 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::{
-    Client, Connection, Guard, NAME, Pebble, Plan, ProofPorts, eventually, free_port, speak_tls,
+    Client, Connection, Guard, NAME, Pebble, Plan, ProofPorts, eventually, speak_tls,
 };
+use crate::tls_programs::program;
 
 const WELL: Duration = Duration::from_mins(1);
 /// Long enough for a machine that is busy, short enough to wait for the renewal.
 const SHORT_LIVED: Duration = Duration::from_secs(40);
 
+/// Where a CA looks for proofs. They are held until a guard needs them.
+struct Ports {
+    http: TcpListener,
+    tls: TcpListener,
+}
+
+impl Ports {
+    fn numbers(&self) -> ProofPorts {
+        let port = |socket: &TcpListener| socket.local_addr().unwrap().port();
+        ProofPorts {
+            http: port(&self.http),
+            tls: port(&self.tls),
+        }
+    }
+
+    fn start(self, plan: Plan) -> Guard {
+        let ProofPorts { http, tls } = self.numbers();
+        drop(self);
+        plan.start_on(tls, http)
+    }
+}
+
 /// A CA that comes to a guard's ports, and those.
-fn ca(validity: Duration) -> Option<(Pebble, ProofPorts)> {
-    let proofs = ProofPorts {
-        http: free_port(),
-        tls: free_port(),
+fn ca(validity: Duration) -> Option<(Pebble, Ports)> {
+    let held = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let ports = Ports {
+        http: held(),
+        tls: held(),
     };
-    let mut ca = Pebble::installed(proofs)?.validity(validity).build();
+    let ca = Pebble::installed(ports.numbers())?;
+    let mut ca = ca.validity(validity).build();
     ca.start();
-    Some((ca, proofs))
+    Some((ca, ports))
 }
 
 fn plan(ca: &Pebble, issuer: &[u8]) -> Plan {
@@ -49,7 +76,7 @@ fn a147_a_certificate_is_obtained_and_a_restart_orders_none() {
         return;
     };
     let issuer = ca.issuer();
-    let guard = plan(&ca, &issuer).start_on(ports.tls, ports.http);
+    let guard = ports.start(plan(&ca, &issuer));
     obtained(&guard);
     let client = Client::connect(&guard);
     assert!(client.call("echo", &json!({"a": 1})).contains('1'));
@@ -71,7 +98,7 @@ fn a150_names_that_are_not_ours_order_nothing() {
         return;
     };
     let issuer = ca.issuer();
-    let guard = plan(&ca, &issuer).start_on(ports.tls, ports.http);
+    let guard = ports.start(plan(&ca, &issuer));
     obtained(&guard);
     let before = guard.log().lines().count();
     for number in 0..300 {
@@ -97,7 +124,7 @@ fn r18_without_a_certificate_the_guard_lives_and_is_not_ready() {
     };
     let issuer = ca.issuer();
     ca.stop();
-    let guard = plan(&ca, &issuer).start_on(ports.tls, ports.http);
+    let guard = ports.start(plan(&ca, &issuer));
     let failed = || guard.log().contains("certificate_renewal_failed");
     assert!(eventually(WELL, failed), "{}", guard.log());
     let well = guard.run(&["healthcheck"]);
@@ -107,7 +134,7 @@ fn r18_without_a_certificate_the_guard_lives_and_is_not_ready() {
     let told = String::from_utf8_lossy(&live.stdout).into_owned();
     assert!(told.contains("not ready (503)"), "{told}");
     assert!(told.contains("and not for guard.test"), "{told}");
-    let plain = Connection::open(ports.http).exchange("GET", "/mcp", &[], "");
+    let plain = Connection::open(guard.plain_port).exchange("GET", "/mcp", &[], "");
     assert_eq!(plain.status, 308);
 }
 
@@ -117,7 +144,7 @@ fn a148_a_renewal_under_load_fails_no_request() {
         return;
     };
     let issuer = ca.issuer();
-    let guard = plan(&ca, &issuer).start_on(ports.tls, ports.http);
+    let guard = ports.start(plan(&ca, &issuer));
     obtained(&guard);
     let client = Client::connect(&guard);
     let over = Arc::new(AtomicBool::new(false));
@@ -142,4 +169,47 @@ fn a148_a_renewal_under_load_fails_no_request() {
     load.join().expect("every call was answered");
     assert!(answered.load(Ordering::Relaxed) > 10);
     assert!(ca.orders() >= 3);
+}
+
+#[test]
+fn what_lego_obtained_is_served_from_its_files() {
+    let Some(lego) = program("lego") else {
+        return;
+    };
+    let Some((ca, ports)) = ca(Duration::from_hours(24)) else {
+        return;
+    };
+    let issuer = ca.issuer();
+    let folder = tempfile::tempdir().unwrap();
+    let ProofPorts { http, .. } = ports.numbers();
+    drop(ports);
+    let output = Command::new(lego)
+        .args([
+            "--accept-tos",
+            "--email",
+            "admin@guard.test",
+            "--domains",
+            NAME,
+        ])
+        .args(["--server", &ca.directory(), "--path"])
+        .arg(folder.path())
+        .args(["--http", "--http.port", &format!("127.0.0.1:{http}"), "run"])
+        .env("LEGO_CA_CERTIFICATES", ca.trust_file())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let file = |kind: &str| {
+        let path = folder.path().join("certificates");
+        let path = path.join(format!("{NAME}.{kind}"));
+        path.to_str().unwrap().to_owned()
+    };
+    let plan = Guard::plan().speaking_tls(&issuer).with(&[
+        "--tls-cert-file",
+        &file("crt"),
+        "--tls-key-file",
+        &file("key"),
+    ]);
+    let guard = plan.start();
+    assert_eq!(guard.get("/readyz").status, 200);
 }

@@ -233,6 +233,24 @@ fn a_certificate_of_ones_own_needs_no_terms_and_may_be_for_any_name() {
 }
 
 #[test]
+fn a148_a_certificate_that_has_expired_is_a_warning_and_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(["guard.test".to_owned()]).unwrap();
+    parameters.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let certificate = parameters.self_signed(&signer).unwrap();
+    let paths = ["chain.pem", "key.pem"].map(|file| folder.path().join(file));
+    std::fs::write(&paths[0], certificate.pem()).unwrap();
+    std::fs::write(&paths[1], signer.serialize_pem()).unwrap();
+    let [chain, key] = paths.map(|path| path.to_str().unwrap().to_owned());
+    let warnings = own("https://guard.test", &chain, &key).unwrap().warnings;
+    let warned = warnings
+        .iter()
+        .any(|text| text.contains("expired on Wed, 01 Jan 2020"));
+    assert!(warned, "{warnings:?}");
+}
+
+#[test]
 fn what_is_wrong_with_a_certificate_of_ones_own_is_told_with_its_file() {
     let (folder, chain, key) = folder("guard.test");
     let (_other, _, foreign) = self::folder("guard.test");
