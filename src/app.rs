@@ -1,19 +1,22 @@
 //! The wiring: from a valid configuration to a running guard, and back down in order. The only
 //! place that knows every part.
 //!
-//! Start: store → keyring → parts → sockets → workers. The listeners are up before any child is.
+//! Start: store → keyring → certificates → parts → sockets → workers. The listeners are up before any child is.
 //! Reload (SIGHUP): all is read and judged anew, and who may sign in is taken over; a configuration
 //! that is refused changes nothing.
 //! Stop: not ready → no new connections → listening streams end → what is in flight finishes, or the
 //! grace runs out → children → store.
+
+mod certificates;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::rustls;
 
 use crate::admin::Health;
 use crate::clock::Clock;
@@ -30,7 +33,9 @@ use crate::resource::ProtectedResource;
 use crate::routes::{MESSAGES_PATH, Routes, document_limit};
 use crate::signing::{SigningError, SigningKeys};
 use crate::store::{OpenError, Store};
+use crate::tls::{FilesError, KeyPairError};
 use crate::upstream::Upstream;
+use certificates::Tls;
 
 /// Overdue requests and idle sessions are looked for this often.
 const SWEEP_SESSIONS: Duration = Duration::from_secs(1);
@@ -53,6 +58,12 @@ pub enum Error {
     #[error("the keys for signed assertions are not at hand")]
     Signing(#[from] SigningError),
     #[error(transparent)]
+    Certificate(#[from] FilesError),
+    #[error("no certificate to begin with could be made")]
+    Stopgap(#[from] KeyPairError),
+    #[error("TLS is not available")]
+    Tls(#[source] rustls::Error),
+    #[error(transparent)]
     Bind(#[from] BindError),
     #[error("the runtime could not be started")]
     Runtime(#[source] std::io::Error),
@@ -68,6 +79,8 @@ pub struct Guard {
     shutdown_grace: Duration,
     /// Who may sign in with which provider without being on a list; changes with every reload.
     open_to_anybody: watch::Sender<Vec<String>>,
+    /// Has the files of a certificate looked at.
+    look_at_files: Option<Arc<Notify>>,
     chores: JoinSet<()>,
 }
 
@@ -135,16 +148,23 @@ impl Guard {
     ) -> Result<Self, Error> {
         let (store, keyring) = open_state(&config.store, &clock)?;
         let signing = signing_keys(&config.upstream, &store, &keyring, &clock).await?;
+        let tls = Tls::open(config, &store, &keyring, &clock).await?;
         let parts = Parts::new(config, &store, keyring, clock, signing);
-        let health = Health::default();
+        let health = health(config, tls.as_ref());
         let drain = Drain::new();
-        let routes = Arc::new(parts.routes(config, &health));
-        let workers = bind(config, sockets)?
+        let routes = Arc::new(parts.routes(config, &health, tls.as_ref()));
+        let workers = bind(config, tls.as_ref(), sockets)?
             .serve(&routes, &drain)
             .map_err(Error::Runtime)?;
         let (open_to_anybody, rules) = watch::channel(config.open_to_anybody.clone());
+        let mut chores = parts.chores(&store, &rules);
+        let look_at_files = tls.as_ref().map(Tls::look_now);
+        if let Some(tls) = tls {
+            tls.keep_fresh(&mut chores);
+        }
         Ok(Self {
-            chores: parts.chores(&store, &rules),
+            chores,
+            look_at_files,
             parts,
             store,
             health,
@@ -172,7 +192,7 @@ impl Guard {
         std::future::pending::<()>().await;
     }
 
-    /// Takes over who may sign in. It counts from the next request on, and what people have open
+    /// Takes over who may sign in, and a certificate that changed. It counts from the next request on, and what people have open
     /// who are no longer let in ends.
     pub fn reload(&self, reread: Reread) {
         let Reread {
@@ -183,6 +203,9 @@ impl Guard {
         self.parts.resource.forget();
         self.parts.gateway.end_unwelcome(&self.parts.identity);
         self.open_to_anybody.send_replace(config.open_to_anybody);
+        if let Some(look) = &self.look_at_files {
+            look.notify_one();
+        }
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
@@ -253,7 +276,7 @@ impl Parts {
         }
     }
 
-    fn routes(&self, config: &Config, health: &Health) -> Routes {
+    fn routes(&self, config: &Config, health: &Health, tls: Option<&Tls>) -> Routes {
         Routes {
             external_url: config.external_url.clone(),
             mcp_path: config.mcp_path.clone(),
@@ -267,6 +290,8 @@ impl Parts {
             signing: self.signing.clone(),
             health: health.clone(),
             documents: document_limit(),
+            plain_http: tls.map(Tls::plain_http),
+            hsts: tls.and_then(Tls::hsts),
         }
     }
 
@@ -330,9 +355,16 @@ async fn signing_keys(
     Ok(Some(keys))
 }
 
-fn bind(config: &Config, sockets: PassedSockets) -> Result<Bound, Error> {
+fn health(config: &Config, tls: Option<&Tls>) -> Health {
+    match tls {
+        None => Health::new(|| true),
+        Some(tls) => Health::new(tls.readiness(config.external_url.host())),
+    }
+}
+
+fn bind(config: &Config, tls: Option<&Tls>, sockets: PassedSockets) -> Result<Bound, Error> {
     let were_passed = !sockets.is_empty();
-    let bound = listener::bind(&listener_settings(config), sockets)?;
+    let bound = listener::bind(&listener_settings(config, tls)?, sockets)?;
     if were_passed {
         let addresses: Vec<String> = bound
             .local_addresses()
@@ -347,11 +379,12 @@ fn bind(config: &Config, sockets: PassedSockets) -> Result<Bound, Error> {
     Ok(bound)
 }
 
-fn listener_settings(config: &Config) -> listener::Settings {
-    listener::Settings {
+fn listener_settings(config: &Config, tls: Option<&Tls>) -> Result<listener::Settings, Error> {
+    let tls = tls.map(|tls| tls.listener_settings(config));
+    Ok(listener::Settings {
         addresses: config.listening.addresses.clone(),
         if_possible: config.listening.if_possible.clone(),
-        tls: None,
+        tls: tls.transpose()?,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
         max_connections: config.limits.connections,
         max_connections_per_address: config.limits.connections_per_address,
@@ -359,7 +392,7 @@ fn listener_settings(config: &Config) -> listener::Settings {
             .listening
             .proxy_protocol
             .then(|| config.trusted_proxies.clone()),
-    }
+    })
 }
 
 fn gateway_settings(config: &Config) -> gateway::Settings {

@@ -8,6 +8,7 @@
 //!
 //! `tests/it/house.rs` holds every `use crate::` line against the table of who may import whom.
 
+pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod cli;

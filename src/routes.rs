@@ -5,19 +5,22 @@
 //! method, and only then the part that answers.
 
 mod cors;
+mod plain_http;
 
 use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, HeaderValue, ORIGIN, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    ALLOW, HeaderValue, ORIGIN, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{Method, Request, Response, StatusCode};
 use ipnet::IpNet;
 
 use crate::admin::Health;
 use crate::gateway::{self, Gateway};
-use crate::http::{Body, ExternalUrl, Inbound, Origins, Reply, canonical};
+use crate::http::{Body, ExternalUrl, Inbound, Origins, Refusal, Reply, canonical};
 use crate::listener::{Peer, Service};
 use crate::oauth::{AuthorizationServer, Endpoint};
 use crate::pages::Landing;
@@ -25,6 +28,7 @@ use crate::policy::rate_limit::RateLimit;
 use crate::resource::{ProtectedResource, SSE_PATH, Transport};
 use crate::signing::SigningKeys;
 use cors::Cors;
+pub use plain_http::PlainHttp;
 
 /// Where things are.
 #[derive(Clone, Copy, Debug)]
@@ -199,18 +203,29 @@ pub struct Routes {
     pub health: Health,
     /// As [`document_limit`] makes it.
     pub documents: RateLimit,
+    /// Only where the guard speaks TLS: what it says to those who do not.
+    pub plain_http: Option<PlainHttp>,
+    /// What is said over TLS as Strict-Transport-Security (RFC 6797).
+    pub hsts: Option<HeaderValue>,
 }
 
 impl Service for Routes {
     async fn call(&self, request: Request<Incoming>, peer: Peer) -> Reply {
-        let mut reply = match canonical::canonicalise(request, peer.address, &self.trusted_proxies)
-        {
-            // On the heap, where it stays while it is handed on.
-            Ok(inbound) => self.answer(Box::new(inbound)).await,
-            Err(refusal) => refusal.reply(),
+        let mut reply = match &self.plain_http {
+            Some(plain_http) if !peer.is_secure => {
+                Box::pin(self.answer_in_the_clear(plain_http, request, peer)).await
+            }
+            _ => match self.canonicalise(request, peer) {
+                // On the heap, where it stays while it is handed on.
+                Ok(inbound) => self.answer(Box::new(inbound)).await,
+                Err(refusal) => refusal.reply(),
+            },
         };
         let headers = reply.headers_mut();
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Some(hsts) = self.hsts.as_ref().filter(|_| peer.is_secure) {
+            headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
         reply
     }
 
@@ -220,6 +235,32 @@ impl Service for Routes {
 }
 
 impl Routes {
+    fn canonicalise(&self, request: Request<Incoming>, peer: Peer) -> Result<Inbound, Refusal> {
+        canonical::canonicalise(request, peer.address, &self.trusted_proxies)
+    }
+
+    async fn answer_in_the_clear(
+        &self,
+        plain_http: &PlainHttp,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> Reply {
+        if let Some(refused) = plain_http.refuse_token(&request) {
+            return refused;
+        }
+        let method = request.method().clone();
+        match self.canonicalise(request, peer) {
+            Ok(inbound) => {
+                let layout = self.layout();
+                plain_http
+                    .answer(&inbound, &self.external_url, layout)
+                    .await
+            }
+            Err(refusal) => plain_http::instead_of(refusal, &method, &self.external_url)
+                .unwrap_or_else(|| refusal.reply()),
+        }
+    }
+
     async fn answer(&self, request: Box<Inbound>) -> Reply {
         let Some(route) = Route::of(self.layout(), request.path()) else {
             return self.unknown(&request);

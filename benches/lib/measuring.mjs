@@ -20,7 +20,7 @@ export const WANTED = positionals;
 export const ROUNDS = QUICK ? 1 : 5;
 export const IN_FLIGHT = [1, 32, 256];
 export const WORKERS = availableParallelism();
-const MEASURE = QUICK ? 200 : 3000;
+export const MEASURE = QUICK ? 200 : 3000;
 const WARM_UP = QUICK ? 50 : 1000;
 
 const INITIALIZE = JSON.stringify({
@@ -67,9 +67,10 @@ export async function besides(pid, inFlight, guarded, others) {
 }
 
 /** Warms up, then measures; `total` counts the calls of both, for the processor time. */
-export async function load(address, inFlight, head, answers = 'own-id') {
+export async function load(address, inFlight, head, answers = 'own-id', secure = []) {
   const once = async (milliseconds) => {
-    const program = new Program(programs, ['load', address, String(inFlight), String(milliseconds), answers], { input: true });
+    const args = ['load', address, String(inFlight), String(milliseconds), answers, ...secure];
+    const program = new Program(programs, args, { input: true });
     program.child.stdin.end(head);
     return result(program);
   };

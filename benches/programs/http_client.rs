@@ -3,13 +3,18 @@
 
 use anyhow::{Context, bail};
 use memchr::memmem;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::tls::Server;
 
 const READ: usize = 16 * 1024;
 
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     received: Vec<u8>,
 }
 
@@ -27,12 +32,22 @@ impl Connection {
         Ok(connection)
     }
 
+    /// As [`Self::open`], over TLS if `secure` says with whom.
+    pub(crate) async fn open_to(address: &str, secure: Option<&Server>) -> anyhow::Result<Self> {
+        let Some(server) = secure else {
+            return Self::open(address).await;
+        };
+        let stream = server.connect(tcp(address).await?).await?;
+        Ok(Self {
+            stream: Box::new(stream),
+            received: Vec::with_capacity(READ),
+        })
+    }
+
     /// A connection for short answers, which grows as it must.
     pub(crate) async fn small(address: &str) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await.context("connect")?;
-        stream.set_nodelay(true)?;
         Ok(Self {
-            stream,
+            stream: Box::new(tcp(address).await?),
             received: Vec::new(),
         })
     }
@@ -92,6 +107,12 @@ impl Connection {
             None => body.ends_with(b"\r\n0\r\n\r\n") || status(head) == Some(202),
         }
     }
+}
+
+async fn tcp(address: &str) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await.context("connect")?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 fn content_length(head: &[u8]) -> Option<usize> {

@@ -13,6 +13,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::http_client::{Connection, post};
 use crate::tell;
+use crate::tls::Server;
 
 /// Longer than any measurement asks for.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -27,6 +28,7 @@ pub(crate) fn run(
     in_flight: &str,
     milliseconds: &str,
     answers: &str,
+    secure: Option<Server>,
 ) -> anyhow::Result<()> {
     let own_id = answers == "own-id";
     let in_flight: usize = in_flight.parse().context("IN_FLIGHT")?;
@@ -36,8 +38,10 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let mut nanoseconds =
-        LocalSet::new().block_on(&runtime, drive(address, head, in_flight, time, own_id))?;
+    let mut nanoseconds = LocalSet::new().block_on(
+        &runtime,
+        drive(address, secure, head, in_flight, time, own_id),
+    )?;
     nanoseconds.sort_unstable();
     let calls = nanoseconds.len();
     let rank = |part: f64| {
@@ -56,6 +60,7 @@ pub(crate) fn run(
 
 async fn drive(
     address: &str,
+    secure: Option<Server>,
     head: String,
     in_flight: usize,
     time: Duration,
@@ -65,7 +70,7 @@ async fn drive(
     let next_id: &'static Cell<u64> = Box::leak(Box::new(Cell::new(FIRST_ID)));
     let mut connections = Vec::new();
     for _ in 0..in_flight {
-        connections.push(Connection::open(address).await?);
+        connections.push(Connection::open_to(address, secure.as_ref()).await?);
     }
     let deadline = Instant::now() + time;
     let mut callers = JoinSet::new();

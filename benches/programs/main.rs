@@ -11,6 +11,7 @@ mod parts;
 mod proxy;
 mod start;
 mod streams;
+mod tls;
 mod upstream;
 mod workers;
 
@@ -19,7 +20,9 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: programs fast-child
        programs baseline PORT WORKERS
-       programs load ADDRESS IN_FLIGHT MILLISECONDS own-id|one-for-all < request-head
+       programs load ADDRESS IN_FLIGHT MILLISECONDS own-id|one-for-all [NAME ROOTS] < request-head
+       programs handshakes ADDRESS IN_FLIGHT MILLISECONDS NAME ROOTS
+       programs dead ADDRESS HOW_MANY
        programs upstream PORT WORKERS
        programs proxy PORT UPSTREAM WORKERS
        programs streams ADDRESS HOW_MANY < request-head
@@ -34,8 +37,24 @@ fn main() -> ExitCode {
         ["fast-child"] => fast_child::run(),
         ["baseline", port, workers] => baseline::run(port, workers),
         ["load", address, in_flight, milliseconds, answers] => {
-            load::run(address, in_flight, milliseconds, answers)
+            load::run(address, in_flight, milliseconds, answers, None)
         }
+        [
+            "load",
+            address,
+            in_flight,
+            milliseconds,
+            answers,
+            name,
+            roots,
+        ] => {
+            let server = tls::Server::new(name, roots);
+            server.and_then(|it| load::run(address, in_flight, milliseconds, answers, Some(it)))
+        }
+        ["handshakes", address, in_flight, milliseconds, name, roots] => {
+            tls::handshakes(address, in_flight, milliseconds, name, roots)
+        }
+        ["dead", address, how_many] => tls::dead(address, how_many),
         ["upstream", port, workers] => upstream::run(port, workers),
         ["proxy", port, upstream, workers] => proxy::run(port, upstream, workers),
         ["streams", address, how_many] => streams::run(address, how_many),

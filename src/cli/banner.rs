@@ -9,7 +9,7 @@ use crate::config::Config;
 pub fn banner(config: &Config) -> String {
     let url = config.mcp_url();
     let name = config.oauth.server_name.as_str();
-    let addresses: Vec<_> = config.listening.all().map(ToString::to_string).collect();
+    let addresses = addresses(config);
     let vs_code = json!({ "name": name, "type": "http", "url": url });
     let cursor = json!({ "mcpServers": { name: { "url": url } } });
     format!(
@@ -30,6 +30,15 @@ pub fn banner(config: &Config) -> String {
         welcome = welcome(config),
         listening = addresses.join(", "),
     )
+}
+
+/// Where it listens. What redirects to TLS is of no interest.
+fn addresses(config: &Config) -> Vec<String> {
+    let listening = &config.listening;
+    if listening.secure.is_empty() {
+        return listening.plain().map(ToString::to_string).collect();
+    }
+    listening.secure.iter().map(ToString::to_string).collect()
 }
 
 /// A line for each way to sign in, the later ones under the first.

@@ -7,6 +7,8 @@ pub mod banner;
 mod check;
 mod hash_password;
 mod healthcheck;
+mod live;
+mod probe;
 mod serve;
 
 use std::ffi::OsString;
@@ -31,7 +33,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match invocation {
         Invocation::Serve(raw) => serve::run(&raw, &reader),
-        Invocation::Check(raw) => check::run(&raw),
+        Invocation::Check(raw) => check::run(&raw, false),
+        Invocation::CheckLive(raw) => check::run(&raw, true),
         Invocation::Healthcheck(raw) => healthcheck::run(&raw),
         Invocation::HashPassword => hash_password::run(),
         Invocation::Print(text) => print(&text),
@@ -60,11 +63,15 @@ fn not_started(error: &app::Error) -> ExitCode {
     let (code, hint) = match error {
         app::Error::Store(open) => (REFUSED, open.hint.clone()),
         app::Error::Bind(bind) => (REFUSED, bind.hint()),
+        app::Error::Certificate(files) => (REFUSED, Some(files.hint().to_owned())),
         app::Error::Keyring(keyring) => match keyring.hint() {
             None => (FAILED, None),
             hint => (REFUSED, hint),
         },
-        app::Error::Runtime(_) | app::Error::Signing(_) => (FAILED, None),
+        app::Error::Runtime(_)
+        | app::Error::Signing(_)
+        | app::Error::Stopgap(_)
+        | app::Error::Tls(_) => (FAILED, None),
     };
     let mut causes = Vec::new();
     let mut cause = std::error::Error::source(error);

@@ -36,6 +36,8 @@ Exit codes: 0 done, 1 failed while running, 64 wrong usage, 78 configuration ref
 const COMMAND: &str = "command";
 /// The wrapped server's address, before `--` and no flag.
 const UPSTREAM: &str = "upstream-url";
+/// Of `check` alone.
+const LIVE: &str = "live";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub enum Invocation {
     Serve(RawConfig),
     /// Say what the configuration comes to.
     Check(RawConfig),
+    /// The same, and ask the running guard how it is and what certificate it shows.
+    CheckLive(RawConfig),
     /// Ask the running guard how it is.
     Healthcheck(RawConfig),
     HashPassword,
@@ -64,6 +68,9 @@ pub fn from_args(
     match matches.remove_subcommand() {
         None => Ok(Invocation::Serve(gather(matches, surroundings)?)),
         Some((name, matches)) => match name.as_str() {
+            "check" if matches.get_flag(LIVE) => {
+                Ok(Invocation::CheckLive(gather(matches, surroundings)?))
+            }
             "check" => Ok(Invocation::Check(gather(matches, surroundings)?)),
             "healthcheck" => Ok(Invocation::Healthcheck(gather(matches, surroundings)?)),
             _ => Ok(Invocation::HashPassword),
@@ -82,7 +89,10 @@ fn command() -> Command {
         .disable_help_subcommand(true)
         .subcommand(
             with_options(Command::new("check"))
-                .about("Print what the configuration comes to, and whether it would be refused"),
+                .about("Print what the configuration comes to, and whether it would be refused")
+                .arg(Arg::new(LIVE).long(LIVE).action(ArgAction::SetTrue).help(
+                    "Also ask the running guard whether it is ready, and for its certificate",
+                )),
         )
         .subcommand(
             Command::new("hash-password")
@@ -306,6 +316,11 @@ mod tests {
             Ok(Invocation::Check(_))
         ));
         assert!(matches!(
+            read(&["check", "--live", "--listen", "x"]),
+            Ok(Invocation::CheckLive(_))
+        ));
+        assert!(read(&["--live"]).is_err());
+        assert!(matches!(
             read(&["healthcheck"]),
             Ok(Invocation::Healthcheck(_))
         ));
@@ -331,7 +346,11 @@ mod tests {
                 "unknown flag `--listen-file`",
                 "--help",
             ),
-            (&["--hsts"], "unknown flag `--hsts`", "--help"),
+            (
+                &["--otlp-endpoint"],
+                "unknown flag `--otlp-endpoint`",
+                "--help",
+            ),
             (&["-y"], "unknown flag `-y`", "behind `--`"),
             (&["npx", "server"], "belongs to no flag", "behind `--`"),
             (&["hash-password", "x"], "belongs to no flag", "--"),

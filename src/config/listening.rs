@@ -2,18 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{ConfigError, RawConfig, value};
+use super::{ConfigError, RawConfig, tls, value};
 use crate::http::ExternalUrl;
 use crate::listener::Address;
 
 /// Where the guard listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listening {
-    /// Never empty. Not to be able to listen on one of these ends the start.
+    /// For plain HTTP. Not to be able to listen on one of these ends the start.
     pub addresses: Vec<Address>,
-    /// Worth listening on too, but not everywhere to be had: `[::1]` beside 127.0.0.1, because
-    /// browsers and Node.js try it first for `localhost`.
+    /// For plain HTTP too, but not everywhere to be had: `[::1]` beside 127.0.0.1, because browsers
+    /// and Node.js try it first for `localhost`; port 80 beside TLS, because it only redirects and
+    /// certificates can be obtained without it.
     pub if_possible: Vec<Address>,
+    /// For TLS; empty where the guard speaks none. Not to be able to listen on one of these ends the
+    /// start.
+    pub secure: Vec<Address>,
     /// Whether connections begin with a PROXY protocol header, and come from trusted proxies alone.
     pub proxy_protocol: bool,
 }
@@ -23,17 +27,36 @@ impl Listening {
     pub fn resolve(raw: &RawConfig) -> Result<(ExternalUrl, Self), ConfigError> {
         let url = external_url(raw)?;
         let given = raw.list("listen", value::address)?;
-        let mut listening = if given.is_empty() {
-            Self::by_default(&url)
+        let secure = if tls::is_on(raw, &url)? {
+            raw.list("tls-listen", value::address)?
+        } else {
+            Vec::new()
+        };
+        if let Some(address) = secure.iter().find(|address| given.contains(address)) {
+            let what = format!("--listen and --tls-listen have one address: {address}");
+            return Err(ConfigError::refused(what).hint("TLS and plain HTTP need one each"));
+        }
+        let plain = if given.is_empty() {
+            Self::by_default(&url, !secure.is_empty())
         } else {
             Self::on(given)
         };
-        listening.proxy_protocol = proxy_protocol(raw)?;
+        let listening = Self {
+            secure,
+            proxy_protocol: proxy_protocol(raw)?,
+            ..plain
+        };
         Ok((url, listening))
     }
 
-    fn by_default(url: &ExternalUrl) -> Self {
+    fn by_default(url: &ExternalUrl, has_tls: bool) -> Self {
         let tcp = |ip: IpAddr, port| Address::Tcp(SocketAddr::new(ip, port));
+        if has_tls {
+            return Self {
+                if_possible: vec![tcp(Ipv6Addr::UNSPECIFIED.into(), 80)],
+                ..Self::default()
+            };
+        }
         if url.is_https() {
             // TLS ends in front of us, on this machine unless --listen says otherwise.
             return Self::on(vec![tcp(Ipv4Addr::LOCALHOST.into(), 8080)]);
@@ -51,22 +74,21 @@ impl Listening {
         }
     }
 
-    const fn on(addresses: Vec<Address>) -> Self {
+    fn on(addresses: Vec<Address>) -> Self {
         Self {
             addresses,
-            if_possible: Vec::new(),
-            proxy_protocol: false,
+            ..Self::default()
         }
     }
 
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &Address> {
+    /// Those for plain HTTP.
+    pub fn plain(&self) -> impl Iterator<Item = &Address> {
         self.addresses.iter().chain(&self.if_possible)
     }
 
     /// An address that other machines may reach.
     fn exposed(&self) -> Option<&Address> {
-        self.all()
+        self.plain()
             .find(|address| matches!(address, Address::Tcp(tcp) if !tcp.ip().is_loopback()))
     }
 }
@@ -90,12 +112,6 @@ fn external_url(raw: &RawConfig) -> Result<ExternalUrl, ConfigError> {
 
 /// Refuses what would send passwords and tokens over the network in the clear (A-161).
 pub(super) fn refuse_exposure(raw: &RawConfig, url: &ExternalUrl) -> Result<(), ConfigError> {
-    if url.is_https() && !raw.is_on("no-auto-tls")? {
-        return Err(ConfigError::refused(
-            "--external-url is https, but the guard cannot obtain certificates yet",
-        )
-        .hint("end TLS in a proxy in front of the guard, and pass --no-auto-tls"));
-    }
     if !url.is_https() && !url.is_loopback() && !raw.is_on("insecure-http")? {
         return Err(ConfigError::refused(format!(
             "--external-url is plain http, and {} is not this machine alone: passwords and \
@@ -130,6 +146,11 @@ pub(super) fn warnings(
         warnings
             .push("--insecure-http: passwords and tokens cross the network in the clear".into());
     }
+    if !listening.secure.is_empty() {
+        // What is said in the clear is a redirect.
+        warnings.extend(port_nobody_comes_to(url, &listening.secure));
+        return warnings;
+    }
     if let Some(address) = listening.exposed() {
         if url.is_https() && !has_trusted_proxies {
             warnings.push(format!(
@@ -146,6 +167,22 @@ pub(super) fn warnings(
     warnings
 }
 
+/// Clients come to the port of the external URL. Something may forward them.
+fn port_nobody_comes_to(url: &ExternalUrl, secure: &[Address]) -> Option<String> {
+    let fits = |address: &Address| match address {
+        Address::Tcp(tcp) => tcp.port() == url.port(),
+        Address::Unix(_) => true,
+    };
+    let [first, ..] = secure else { return None };
+    (!secure.iter().any(fits)).then(|| {
+        format!(
+            "clients come to port {}, and the guard listens for TLS on {first}: forward the one to \
+             the other, or give --tls-listen",
+            url.port()
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +190,7 @@ mod tests {
     fn listening(pairs: &[(&'static str, &'static str)]) -> Vec<String> {
         let raw = RawConfig::from_pairs(pairs.iter().copied(), []).unwrap();
         let (_, listening) = Listening::resolve(&raw).unwrap();
-        listening.all().map(ToString::to_string).collect()
+        listening.plain().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -166,11 +203,16 @@ mod tests {
             ("http://localhost", &["127.0.0.1:80", "[::1]:80"]),
             ("http://127.0.0.1:9000", &["127.0.0.1:9000"]),
             ("http://[::1]:9000", &["[::1]:9000"]),
-            ("https://mcp.example.com", &["127.0.0.1:8080"]),
+            ("https://mcp.example.com", &["[::]:80"]),
             ("http://intranet:9000", &["[::]:9000"]),
         ] {
             assert_eq!(listening(&[("external-url", url)]), addresses, "{url}");
         }
+        let behind_a_proxy = [
+            ("external-url", "https://mcp.example.com"),
+            ("no-auto-tls", "true"),
+        ];
+        assert_eq!(listening(&behind_a_proxy), ["127.0.0.1:8080"]);
     }
 
     #[test]
@@ -204,7 +246,11 @@ mod tests {
     #[test]
     fn an_exposed_address_is_worth_a_warning() {
         let warned = |url: &str, listen: &str, proxies| {
-            let pairs = [("external-url", url), ("listen", listen)];
+            let pairs = [
+                ("external-url", url),
+                ("listen", listen),
+                ("no-auto-tls", "true"),
+            ];
             let raw = RawConfig::from_pairs(pairs, []).unwrap();
             let (url, listening) = Listening::resolve(&raw).unwrap();
             warnings(&url, &listening, proxies).len()

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::options::{self, Default, Opt};
 use super::raw::Server;
-use super::{Config, Given, RawConfig, Setting, StoreSettings};
+use super::{CertificateSource, Config, Given, RawConfig, Setting, StoreSettings};
 
 /// A line for each option: name, value, source. Secrets, and the values of `--env` and
 /// `--proxy-headers`, are hidden.
@@ -55,9 +55,10 @@ fn name_only(value: &str) -> String {
 fn by_default(option: &Opt, config: Option<&Config>) -> String {
     let derived = config.and_then(|config| match option.name {
         "listen" => {
-            let addresses: Vec<_> = config.listening.all().map(ToString::to_string).collect();
+            let addresses: Vec<_> = config.listening.plain().map(ToString::to_string).collect();
             Some(addresses.join(", "))
         }
+        "tls-host" | "tls-directory-url" => acme_default(option.name, config),
         "data-path" => match &config.store {
             StoreSettings::Sqlite(path) => Some(path.display().to_string()),
             StoreSettings::Memory => Some("none".to_owned()),
@@ -76,6 +77,17 @@ fn by_default(option: &Opt, config: Option<&Config>) -> String {
         Default::Value(text) | Default::Derived(text) => text.to_owned(),
         Default::None => "none".to_owned(),
     }
+}
+
+/// Of the certificates that are asked for, if they are.
+fn acme_default(name: &str, config: &Config) -> Option<String> {
+    let CertificateSource::Acme(settings) = &config.tls.as_ref()?.source else {
+        return None;
+    };
+    Some(match name {
+        "tls-host" => settings.hosts.join(", "),
+        _ => settings.directory_url.to_string(),
+    })
 }
 
 /// The wrapped server. An address is shown once it is known to hold no password.

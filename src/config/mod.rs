@@ -22,6 +22,7 @@ mod roots;
 mod server_name;
 mod sign_in;
 mod surroundings;
+mod tls;
 mod value;
 mod wrapped;
 
@@ -37,6 +38,7 @@ pub use listing::listing;
 pub use raw::{Given, RawConfig, Server, Setting, Source};
 pub use reload::{Reader, Reread};
 pub use surroundings::{FileText, Surroundings};
+pub use tls::{CertificateSource, Tls};
 
 use crate::grant::Lifetimes;
 use crate::http::ExternalUrl;
@@ -47,6 +49,8 @@ use crate::{identity, oauth, telemetry, upstream};
 pub struct Config {
     pub external_url: ExternalUrl,
     pub listening: Listening,
+    /// TLS of the guard's own.
+    pub tls: Option<Tls>,
     pub limits: Limits,
     /// How long a stop waits for what is under way.
     pub shutdown_grace: Duration,
@@ -59,7 +63,7 @@ pub struct Config {
     pub welcome: Vec<String>,
     /// The providers with which whoever has an account may come in (`--allow-any-user`).
     pub open_to_anybody: Vec<String>,
-    /// Further roots of trust for connections to identity providers and upstreams, as PEM
+    /// Further roots of trust for connections to the CA, identity providers and upstreams, as PEM
     /// (`--tls-ca-file`).
     pub extra_roots: Option<Vec<u8>>,
     pub lifetimes: Lifetimes,

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::options::{self, Default};
 use super::{
     Config, ConfigError, Given, Limits, Listening, RawConfig, Setting, StoreSettings, listening,
-    roots, server_name, sign_in, value, wrapped,
+    roots, server_name, sign_in, tls, value, wrapped,
 };
 use crate::grant::{Lifetimes, ResourceUri};
 use crate::http::ExternalUrl;
@@ -20,11 +20,12 @@ const REGISTRATION_OFF: &str = "--registration is `off`: no new client can regis
                                 are registered already go on";
 
 impl Config {
-    /// Judges everything that was asked for. Reads the users file and the roots, and looks for the
-    /// wrapped server's program; changes nothing.
+    /// Judges everything that was asked for. Reads the users file, the roots and the certificate, and
+    /// looks for the wrapped server's program; changes nothing.
     pub fn resolve(raw: &RawConfig) -> Result<Self, ConfigError> {
         let (external_url, listening) = Listening::resolve(raw)?;
         listening::refuse_exposure(raw, &external_url)?;
+        let (tls, about_tls) = tls::resolve(raw, &external_url)?;
         let extra_roots = roots::extra(raw)?;
         let shutdown_grace = raw.duration("shutdown-grace")?;
         let upstream = wrapped::upstream(raw, shutdown_grace, extra_roots.as_deref())?;
@@ -42,7 +43,9 @@ impl Config {
             warnings.push(REGISTRATION_OFF.to_owned());
         }
         warnings.extend(listening::warnings(&external_url, &listening, proxied));
+        warnings.extend(about_tls);
         Ok(Self {
+            tls,
             limits: limits(raw)?,
             shutdown_grace,
             trusted_proxies,
@@ -411,13 +414,14 @@ mod tests {
     }
 
     #[test]
-    fn https_needs_a_proxy_for_now() {
+    fn https_needs_a_certificate_or_a_proxy() {
         let url = ("external-url", "https://mcp.example.com");
         let password = ("password", "correct horse battery");
         let (_, hint) = refused(&[url, password]);
         assert!(hint.contains("--no-auto-tls"), "{hint}");
         let config = resolve(&[url, password, ("no-auto-tls", "true")]).unwrap();
         assert_eq!(config.mcp_url(), "https://mcp.example.com/mcp");
+        assert!(config.tls.is_none());
     }
 
     #[test]

@@ -24,6 +24,8 @@ const MAC_LENGTH: usize = 16;
 /// opens as another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
+    /// Keys of certificates and of the account at the CA, as they lie in the store.
+    Acme,
     /// The pending authorization request carried by the consent page.
     Authorization,
     /// Proof that a refresh token was once ours, whatever the store remembers.
@@ -170,6 +172,7 @@ impl fmt::Debug for Keyring {
 /// Everything derived from one master key.
 struct PurposeKeys {
     id: u8,
+    acme: KeyPair,
     authorization: KeyPair,
     refresh_token: KeyPair,
     session: KeyPair,
@@ -189,6 +192,7 @@ impl PurposeKeys {
         let prk = Salt::new(HKDF_SHA256, b"mcp-guard keyring v1").extract(master.bytes());
         Self {
             id: master.id,
+            acme: KeyPair::derive(&prk, "acme"),
             authorization: KeyPair::derive(&prk, "authorization"),
             refresh_token: KeyPair::derive(&prk, "refresh token"),
             session: KeyPair::derive(&prk, "session"),
@@ -200,6 +204,7 @@ impl PurposeKeys {
 
     fn of(&self, purpose: Purpose) -> &KeyPair {
         match purpose {
+            Purpose::Acme => &self.acme,
             Purpose::Authorization => &self.authorization,
             Purpose::RefreshToken => &self.refresh_token,
             Purpose::Session => &self.session,
@@ -226,9 +231,12 @@ impl KeyPair {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
-    const ALL: [Purpose; 6] = [
+    const ALL: [Purpose; 7] = [
+        Purpose::Acme,
         Purpose::Authorization,
         Purpose::RefreshToken,
         Purpose::Session,
@@ -278,8 +286,7 @@ mod tests {
     fn no_two_purposes_share_a_mac() {
         let ring = Keyring::ephemeral();
         let macs = ALL.map(|purpose| ring.mac(purpose, b"data"));
-        let distinct = std::collections::HashSet::from(macs);
-        assert_eq!(distinct.len(), ALL.len());
+        assert_eq!(HashSet::from(macs).len(), ALL.len());
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //! and not the service.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -95,6 +96,8 @@ pub fn bind(settings: &Settings, passed: PassedSockets) -> Result<Bound, BindErr
     for address in &settings.if_possible {
         match Door::open(address, false) {
             Ok(door) => doors.push(door),
+            Err(error) if settings.tls.is_some() => tracing::warn!(%error,
+                "plain http is not redirected, and the CA cannot ask there (HTTP-01)"),
             Err(error) => tracing::debug!(%address, cause = %error.cause, "not listening there"),
         }
     }
@@ -170,7 +173,8 @@ impl Socket {
         match address {
             Address::Tcp(address) => {
                 // Sets SO_REUSEADDR: a restart need not wait for TIME_WAIT.
-                let listener = TcpListener::bind(address)?;
+                let listener = TcpListener::bind(address)
+                    .or_else(|error| bind_without_ipv6(*address, error))?;
                 // A second listen only changes the length of the queue.
                 rustix::net::listen(&listener, BACKLOG)?;
                 Self::of_tcp(listener)
@@ -178,6 +182,15 @@ impl Socket {
             Address::Unix(path) => bind_unix(path),
         }
     }
+}
+
+/// `[::]` means every address: on machines without IPv6 those are 0.0.0.0.
+fn bind_without_ipv6(address: SocketAddr, error: io::Error) -> io::Result<TcpListener> {
+    let is_unsupported = error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
+    if !is_unsupported || address.ip() != Ipv6Addr::UNSPECIFIED {
+        return Err(error);
+    }
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
 }
 
 /// Accepted sockets inherit these: no system call per connection.

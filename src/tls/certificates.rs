@@ -38,9 +38,9 @@ impl Certificates {
         self.fallback.store(Some(pair.certified()));
     }
 
-    /// Whether `name` would be answered.
+    /// Whether `name` has a certificate of its own.
     pub fn has(&self, name: &str) -> bool {
-        self.by_name.load().contains_key(name) || self.fallback.load().is_some()
+        self.by_name.load().contains_key(name)
     }
 
     /// Proves control of `name` to a CA that asks by `acme-tls/1`.
@@ -105,6 +105,7 @@ mod tests {
         assert!(certificates.find(None, false).is_none());
         assert!(certificates.has("a.test") && !certificates.has("b.test"));
         certificates.set_fallback(&other);
+        assert!(!certificates.has("b.test"));
         assert!(is(certificates.find(Some("a.test"), false).as_ref(), &own));
         assert!(is(
             certificates.find(Some("x.test"), false).as_ref(),

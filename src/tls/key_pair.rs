@@ -24,6 +24,16 @@ pub enum KeyPairError {
     Mismatch,
 }
 
+impl KeyPairError {
+    /// Whether it is the key that is at fault, and not the certificate.
+    pub fn is_of_key(&self) -> bool {
+        match self {
+            Self::NoCertificate | Self::Certificate(_) => false,
+            Self::NoKey | Self::UnknownKey | Self::Mismatch => true,
+        }
+    }
+}
+
 /// A certificate chain and its private key.
 #[derive(Clone)]
 pub struct KeyPair {
@@ -63,6 +73,28 @@ impl KeyPair {
         }
         Ok(Self {
             certified: Arc::new(certified),
+        })
+    }
+
+    /// One that nobody trusts, for names that have none: with it a handshake comes to its end, and
+    /// probes that do not look at certificates get their answer. Names nobody.
+    pub fn stopgap() -> Result<Self, KeyPairError> {
+        let made = rcgen::generate_simple_self_signed(["mcp-guard.invalid".to_owned()])
+            .map_err(|error| KeyPairError::Certificate(error.to_string()))?;
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
+            .map_err(|_| KeyPairError::UnknownKey)?;
+        Self::new(vec![made.cert.der().clone()], &key)
+    }
+
+    /// A proof for a CA (RFC 8737 §3). That the key belongs to it is not looked at: the library does
+    /// not read certificates with a critical extension that it does not know.
+    pub fn proof(
+        certificate: CertificateDer<'static>,
+        key: &PrivateKeyDer<'static>,
+    ) -> Result<Self, KeyPairError> {
+        let key = aws_lc_rs::sign::any_supported_type(key).map_err(|_| KeyPairError::UnknownKey)?;
+        Ok(Self {
+            certified: Arc::new(CertifiedKey::new(vec![certificate], key)),
         })
     }
 
@@ -110,6 +142,7 @@ mod tests {
         assert!(matches!(error(&chain, ""), KeyPairError::NoKey));
         assert!(matches!(error(&chain, &chain), KeyPairError::NoKey));
         assert!(matches!(error(&chain, &other), KeyPairError::Mismatch));
+        assert!(KeyPair::stopgap().is_ok());
         let damaged = chain.replacen("MII", "!!!", 1);
         assert!(matches!(
             error(&damaged, &key),

@@ -18,6 +18,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("store", &["clock", "crypto"]),
     ("signing", &["clock", "crypto", "http", "store"]),
+    ("acme", &["clock", "crypto", "http", "store", "tls"]),
     ("identity", &["clock", "crypto", "http", "policy", "store"]),
     ("grant", &["clock", "crypto", "identity", "store"]),
     ("pages", &["http"]),
@@ -44,27 +45,29 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
     (
         "routes",
         &[
-            "admin", "gateway", "http", "listener", "oauth", "pages", "policy", "resource",
+            "acme", "admin", "gateway", "http", "listener", "oauth", "pages", "policy", "resource",
             "signing",
         ],
     ),
     (
         "config",
         &[
+            "acme",
             "grant",
             "http",
             "identity",
             "listener",
             "oauth",
             "telemetry",
+            "tls",
             "upstream",
         ],
     ),
     (
         "app",
         &[
-            "admin", "clock", "config", "crypto", "gateway", "grant", "http", "identity",
-            "listener", "oauth", "resource", "routes", "signing", "store", "upstream",
+            "acme", "admin", "clock", "config", "crypto", "gateway", "grant", "http", "identity",
+            "listener", "oauth", "resource", "routes", "signing", "store", "tls", "upstream",
         ],
     ),
     (
@@ -77,6 +80,7 @@ pub(crate) const HOUSE: &[(&str, &[&str])] = &[
             "identity",
             "listener",
             "telemetry",
+            "tls",
         ],
     ),
 ];

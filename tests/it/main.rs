@@ -13,6 +13,7 @@
 
 mod support;
 
+mod acme;
 mod cases;
 mod children;
 mod commands;
@@ -34,4 +35,7 @@ mod sign_in;
 mod sockets;
 mod streams;
 mod threats;
+mod tls;
+mod tls_acme;
+mod tls_programs;
 mod tokens;

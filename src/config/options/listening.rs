@@ -13,7 +13,9 @@ pub(super) const OPTIONS: &[Opt] = &[
         Kind::List("ADDRESS"),
         "Where to listen for plain HTTP: IP:PORT or unix:PATH",
     )
-    .or_derived("loopback http: its port on loopback; behind a TLS proxy: 127.0.0.1:8080"),
+    .or_derived(
+        "loopback http: its port on loopback; with TLS: [::]:80, if possible; behind a TLS proxy: 127.0.0.1:8080",
+    ),
     opt(
         "no-auto-tls",
         Kind::Switch,

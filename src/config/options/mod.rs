@@ -258,6 +258,6 @@ mod tests {
             nearest("max_children", names()).as_deref(),
             Some("max-children")
         );
-        assert_eq!(nearest("tls-accept-tos", names()), None);
+        assert_eq!(nearest("otlp-endpoint", names()), None);
     }
 }

@@ -38,10 +38,16 @@ export class Guard {
     return Guard.#start([url], options);
   }
 
-  static async #start(server, { flags = [], env = {}, port } = {}) {
+  /** With a `certificate` (paths of `chain` and `key`) it speaks TLS. */
+  static async #start(server, { flags = [], env = {}, certificate, port } = {}) {
     port ??= await freePort();
     const guard = new Guard();
-    guard.url = `http://localhost:${port}`;
+    guard.url = `${certificate ? 'https' : 'http'}://localhost:${port}`;
+    if (certificate) {
+      const listen = ['--tls-listen', `127.0.0.1:${port}`, '--listen', `127.0.0.1:${await freePort()}`];
+      const { chain, key } = certificate;
+      flags = [...flags, ...listen, '--tls-cert-file', chain, '--tls-key-file', key];
+    }
     guard.mcpUrl = `${guard.url}/mcp`;
     guard.data = mkdtempSync(join(tmpdir(), 'mcp-guard-interop-'));
     const args = ['--external-url', guard.url, '--data-path', guard.data, ...flags, ...server];

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Answer, Connection};
+use super::{Answer, Connection, secure};
 use mcp_guard::http::form::encode;
 
 /// A person's browser.
@@ -42,7 +42,7 @@ impl Browser {
 
     /// Submits `form` with further fields, as a click on a button of that page does.
     pub(crate) fn submit(&mut self, port: u16, form: &Form, further: &[(&str, &str)]) -> Answer {
-        let origin = format!("http://127.0.0.1:{port}");
+        let origin = secure::origin(port);
         let headers = [
             ("Origin", origin.as_str()),
             ("Sec-Fetch-Site", "same-origin"),

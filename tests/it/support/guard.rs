@@ -4,17 +4,22 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Answer, Connection};
+use super::{Answer, Connection, forget_tls, secure, speak_tls};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// The name of guards that speak TLS.
+pub(crate) const NAME: &str = "guard.test";
 
 /// A running guard; it is killed when it goes out of scope.
 pub(crate) struct Guard {
     pub port: u16,
+    /// Where it speaks plain HTTP: the same, unless it speaks TLS.
+    pub plain_port: u16,
     process: Child,
     log: Arc<Mutex<String>>,
     pub data: Arc<tempfile::TempDir>,
@@ -28,6 +33,7 @@ pub(crate) struct Plan {
     /// Of the guarded endpoint.
     mcp_path: String,
     external: Option<String>,
+    tls: Option<TlsFace>,
     arguments: Vec<String>,
     server: Vec<String>,
     variables: Vec<(String, String)>,
@@ -39,6 +45,14 @@ pub(crate) struct Plan {
 /// descriptors 3 and 4.
 pub(crate) const AS_SYSTEMD: &str = "exec 3<&0 4>&1 </dev/null >/dev/null; \
                                      LISTEN_PID=$$ exec \"$0\" \"$@\"";
+/// Of a guard that speaks TLS.
+#[derive(Clone)]
+struct TlsFace {
+    /// Whom its clients trust, as PEM.
+    roots: Vec<u8>,
+    /// Where it redirects; otherwise anywhere.
+    plain_port: Option<u16>,
+}
 
 impl Guard {
     /// A guard in front of the echo server, with the local user's [`PASSWORD`].
@@ -51,6 +65,7 @@ impl Guard {
             prefix: String::new(),
             mcp_path: "/mcp".into(),
             external: None,
+            tls: None,
             arguments: Vec::new(),
             server: vec![example("echo_server").display().to_string()],
             variables: vec![("MCP_GUARD_PASSWORD".into(), PASSWORD.into())],
@@ -67,7 +82,7 @@ impl Guard {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        secure::origin(self.port)
     }
 
     pub(crate) fn resource(&self) -> String {
@@ -112,6 +127,14 @@ impl Guard {
         assert!(status.unwrap().success());
     }
 
+    /// Runs a command of the program's with this guard's configuration.
+    pub(crate) fn run(&self, command: &[&str]) -> Output {
+        self.plan
+            .command(command, self.port, self.plain_port, &self.data)
+            .output()
+            .unwrap()
+    }
+
     /// The exit code, once the guard has ended; `None` if it does not within `patience`.
     pub(crate) fn exit_within(&mut self, patience: Duration) -> Option<i32> {
         let deadline = Instant::now() + patience;
@@ -129,13 +152,17 @@ impl Guard {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         let plan = self.plan.clone();
-        plan.start_at(self.port, Arc::clone(&self.data))
-            .expect("it starts again")
+        let data = Arc::clone(&self.data);
+        let port = self.port;
+        // What it forgets as it goes, the next one learns anew.
+        drop(self);
+        plan.start_at(port, data).expect("it starts again")
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        forget_tls(self.port);
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -168,7 +195,7 @@ impl Plan {
         self.start_at(port, data).expect("it starts")
     }
 
-    fn command(&self) -> Command {
+    fn program(&self) -> Command {
         let program = env!("CARGO_BIN_EXE_mcp-guard");
         if self.sockets.is_empty() {
             return Command::new(program);
@@ -192,6 +219,15 @@ impl Plan {
     /// Publishes another address than its own, as behind a proxy.
     pub(crate) fn published_at(mut self, external: &str) -> Self {
         self.external = Some(external.to_owned());
+        self
+    }
+
+    /// Speaks TLS as [`NAME`], to clients that trust `roots` (PEM).
+    pub(crate) fn speaking_tls(mut self, roots: &[u8]) -> Self {
+        self.tls = Some(TlsFace {
+            roots: roots.to_owned(),
+            plain_port: None,
+        });
         self
     }
 
@@ -229,8 +265,23 @@ impl Plan {
         panic!("the guard did not start");
     }
 
-    fn addresses(&self, port: u16) -> Vec<String> {
+    /// Starts it, with TLS and plain HTTP on ports that are known to others already.
+    pub(crate) fn start_with_tls_on(mut self, tls_port: u16, plain_port: u16) -> Guard {
+        let tls = self.tls.as_mut().expect("it speaks TLS");
+        tls.plain_port = Some(plain_port);
+        let data = Arc::new(tempfile::tempdir().unwrap());
+        self.start_at(tls_port, data).expect("it starts")
+    }
+
+    fn addresses(&self, port: u16, plain_port: u16) -> Vec<String> {
         let here = format!("127.0.0.1:{port}");
+        if self.tls.is_some() {
+            return vec![
+                format!("--external-url=https://{NAME}:{port}{}", self.prefix),
+                format!("--tls-listen={here}"),
+                format!("--listen=127.0.0.1:{plain_port}"),
+            ];
+        }
         match &self.external {
             None => vec![format!("--external-url=http://{here}{}", self.prefix)],
             Some(external) => vec![
@@ -240,10 +291,18 @@ impl Plan {
         }
     }
 
-    fn start_at(self, port: u16, data: Arc<tempfile::TempDir>) -> Result<Guard, String> {
-        let mut process = self
-            .command()
-            .args(self.addresses(port))
+    /// The program with all that it is told, behind a command of its own.
+    fn command(
+        &self,
+        command: &[&str],
+        port: u16,
+        plain_port: u16,
+        data: &tempfile::TempDir,
+    ) -> Command {
+        let mut program = self.program();
+        program
+            .args(command)
+            .args(self.addresses(port, plain_port))
             .arg("--data-path")
             .arg(data.path().join("state"))
             .args(&self.arguments)
@@ -255,7 +314,17 @@ impl Plan {
                     .iter()
                     .filter_map(|name| Some((name, std::env::var(name).ok()?))),
             )
-            .envs(self.variables.iter().cloned())
+            .envs(self.variables.iter().cloned());
+        program
+    }
+
+    fn start_at(self, port: u16, data: Arc<tempfile::TempDir>) -> Result<Guard, String> {
+        let plain_port = match &self.tls {
+            Some(tls) => tls.plain_port.unwrap_or_else(free_port),
+            None => port,
+        };
+        let mut process = self
+            .command(&[], port, plain_port, &data)
             .stdin(self.descriptor(0))
             .stdout(self.descriptor(1))
             .stderr(Stdio::piped())
@@ -273,8 +342,12 @@ impl Plan {
             eprintln!("{log}");
             return Err(log);
         }
+        if let Some(tls) = &self.tls {
+            speak_tls(port, NAME, &tls.roots);
+        }
         Ok(Guard {
             port,
+            plain_port,
             process,
             log,
             data,

@@ -8,9 +8,12 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 
+use super::secure::{self, Stream};
+
 /// One connection.
 pub(crate) struct Connection {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Stream>,
+    authority: String,
 }
 
 /// The head of an answer, and its body once read.
@@ -45,16 +48,18 @@ impl Answer {
 
 impl Connection {
     pub(crate) fn open(port: u16) -> Self {
-        Self::over(TcpStream::connect(("127.0.0.1", port)).expect("the guard listens"))
+        let socket = TcpStream::connect(("127.0.0.1", port)).expect("the guard listens");
+        Self::over(socket, port)
     }
 
-    fn over(stream: TcpStream) -> Self {
+    fn over(stream: TcpStream, port: u16) -> Self {
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
         stream.set_nodelay(true).unwrap();
         Self {
-            reader: BufReader::new(stream),
+            reader: BufReader::new(Stream::over(stream, port)),
+            authority: secure::authority(port),
         }
     }
 
@@ -64,7 +69,7 @@ impl Connection {
         rustix::net::bind(&socket, &SocketAddrV4::new(address, 0)).unwrap();
         let peer = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         rustix::net::connect(&socket, &peer).expect("somebody listens");
-        Self::over(TcpStream::from(socket))
+        Self::over(TcpStream::from(socket), port)
     }
 
     /// Sends raw bytes; a peer that has hung up already is no failure of the test.
@@ -98,8 +103,7 @@ impl Connection {
         };
         let mut head = format!("{method} {target} HTTP/1.1\r\n");
         if !given("host") {
-            let port = self.reader.get_ref().peer_addr().unwrap().port();
-            head.push_str(&format!("Host: 127.0.0.1:{port}\r\n"));
+            head.push_str(&format!("Host: {}\r\n", self.authority));
         }
         if !given("content-length") && (!body.is_empty() || method == "POST") {
             head.push_str(&format!("Content-Length: {}\r\n", body.len()));
