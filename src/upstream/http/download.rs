@@ -16,6 +16,9 @@ pub struct Download {
     body: Incoming,
     /// Until the answer's end.
     carrier: Option<Carrier>,
+    /// Waits for one turn, in which what came before it goes out: a client whose connection closes
+    /// without a word may try again what has run.
+    failure: Option<hyper::Error>,
 }
 
 /// What an exchange runs on.
@@ -59,6 +62,7 @@ impl Download {
         let mut download = Self {
             body,
             carrier: Some(carrier),
+            failure: None,
         };
         download.note_end();
         download
@@ -103,8 +107,16 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         loop {
             match ready!(self.poll_body(context)) {
+                Some(Err(failure)) => {
+                    self.failure = Some(failure);
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 None => {
                     self.end();
                     return Poll::Ready(None);
