@@ -48,7 +48,10 @@ pub struct Outgoing {
 }
 
 /// What became of a request on one connection.
-#[expect(clippy::large_enum_variant, reason = "an answer is the rule, and is handed on once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an answer is the rule, and is handed on once"
+)]
 enum Outcome {
     Answered(Response<Download>),
     /// It was not sent; here it is again.
