@@ -234,13 +234,21 @@ async fn answer(
             single.allow(patience);
         }
         while single.is_overdue(context) {
-            let now = progress.map(Progress::steps);
-            if !was_uploading || seen == now {
-                let standstill = progress.and_then(Progress::standstill);
-                return Poll::Ready(Err(standstill.unwrap_or(Trouble::Slow(patience))));
+            if !was_uploading {
+                return Poll::Ready(Err(Trouble::Slow(patience)));
             }
-            seen = now;
-            single.allow(STANDSTILL);
+            let steps = progress.map(Progress::steps);
+            if seen != steps {
+                seen = steps;
+                single.allow(STANDSTILL);
+                continue;
+            }
+            if let Some(trouble) = progress.and_then(Progress::standstill) {
+                return Poll::Ready(Err(trouble));
+            }
+            // The server takes no more; perhaps it answers.
+            was_uploading = false;
+            single.allow(patience);
         }
         Poll::Pending
     })
