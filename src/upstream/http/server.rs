@@ -23,8 +23,8 @@ use super::pool::{self, IDLE, Multiplexed, Pool, Single};
 use super::trouble::{Trouble, chain};
 use super::upload::{Progress, Upload};
 
-/// How long a body may come to a standstill on its way.
-const STANDSTILL: Duration = Duration::from_secs(30);
+/// How often the progress of a body is looked at.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// Numbers the servers of this process, so that each has its own pools.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -219,8 +219,8 @@ async fn answer(
     patience: Duration,
 ) -> Result<Result<Response<Incoming>, TrySendError<Request<Upload>>>, Trouble> {
     let is_uploading = || progress.is_some_and(|progress| !progress.is_finished());
-    single.allow(if is_uploading() { STANDSTILL } else { patience });
-    let mut seen = progress.map(Progress::steps);
+    single.allow(if is_uploading() { LOOK } else { patience });
+    let mut seen = 0;
     let mut was_uploading = is_uploading();
     let mut response = pin!(single.sender.try_send_request(request));
     poll_fn(|context| {
@@ -234,21 +234,17 @@ async fn answer(
             single.allow(patience);
         }
         while single.is_overdue(context) {
-            if !was_uploading {
+            let Some(progress) = progress.filter(|_| was_uploading) else {
                 return Poll::Ready(Err(Trouble::Slow(patience)));
-            }
-            let steps = progress.map(Progress::steps);
-            if seen != steps {
-                seen = steps;
-                single.allow(STANDSTILL);
-                continue;
-            }
-            if let Some(trouble) = progress.and_then(Progress::standstill) {
+            };
+            let moved = progress.passed() - seen;
+            if let Some(trouble) = progress.dawdles(moved, LOOK) {
                 return Poll::Ready(Err(trouble));
             }
-            // The server takes no more; perhaps it answers.
-            was_uploading = false;
-            single.allow(patience);
+            // A server that takes no more may still answer.
+            seen += moved;
+            was_uploading = moved > 0;
+            single.allow(if was_uploading { LOOK } else { patience });
         }
         Poll::Pending
     })
@@ -280,15 +276,20 @@ async fn within<F: Future>(
 ) -> Result<F::Output, Trouble> {
     let mut response = pin!(response);
     if let Some(progress) = progress {
-        let mut seen = None;
-        while !progress.is_finished() && seen != Some(progress.steps()) {
-            seen = Some(progress.steps());
-            if let Ok(response) = timeout(STANDSTILL, response.as_mut()).await {
+        let mut seen = 0;
+        while !progress.is_finished() {
+            if let Ok(response) = timeout(LOOK, response.as_mut()).await {
                 return Ok(response);
             }
-        }
-        if let Some(trouble) = progress.standstill() {
-            return Err(trouble);
+            let moved = progress.passed() - seen;
+            if let Some(trouble) = progress.dawdles(moved, LOOK) {
+                return Err(trouble);
+            }
+            // A server that takes no more may still answer.
+            if moved == 0 {
+                break;
+            }
+            seen += moved;
         }
     }
     let elapsed = |_| Trouble::Slow(patience);

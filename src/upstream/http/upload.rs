@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -29,7 +30,6 @@ enum Content {
 
 struct Passing {
     body: Incoming,
-    passed: usize,
     limit: usize,
     progress: Rc<Progress>,
 }
@@ -38,9 +38,11 @@ struct Passing {
 pub(super) struct Progress {
     limit: usize,
     state: Cell<State>,
-    /// Counts what happens, so that two equal looks can be told from no change.
-    steps: Cell<u64>,
+    passed: Cell<usize>,
 }
+
+/// A client that is waited for sends at least so many bytes a second.
+const LEAST: u64 = 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -65,11 +67,10 @@ impl Upload {
         let progress = Rc::new(Progress {
             limit,
             state: Cell::new(State::Passing),
-            steps: Cell::new(0),
+            passed: Cell::new(0),
         });
         Self::of(Content::Passing(Box::new(Passing {
             body,
-            passed: 0,
             limit,
             progress,
         })))
@@ -98,17 +99,19 @@ impl Upload {
 }
 
 impl Progress {
-    pub(super) fn steps(&self) -> u64 {
-        self.steps.get()
+    /// How many bytes have passed.
+    pub(super) fn passed(&self) -> usize {
+        self.passed.get()
     }
 
     pub(super) fn is_finished(&self) -> bool {
         self.state.get() == State::Finished
     }
 
-    /// Whose fault it is that nothing moves.
-    pub(super) fn standstill(&self) -> Option<Trouble> {
-        (self.state.get() == State::Awaiting).then_some(Trouble::ClientSlow)
+    /// Whether it is the client's fault that no more than `moved` bytes passed in this `time`.
+    pub(super) fn dawdles(&self, moved: usize, time: Duration) -> Option<Trouble> {
+        let is_little = (moved as u64) < LEAST * time.as_secs();
+        (is_little && self.state.get() == State::Awaiting).then_some(Trouble::ClientSlow)
     }
 
     /// Why the body could not be sent, if that was the client's fault.
@@ -122,7 +125,6 @@ impl Progress {
 
     fn enter(&self, state: State) {
         self.state.set(state);
-        self.steps.set(self.steps.get().wrapping_add(1));
     }
 }
 
@@ -147,8 +149,9 @@ impl Passing {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            self.passed = self.passed.saturating_add(data.len());
-            if self.passed > self.limit {
+            let passed = self.progress.passed().saturating_add(data.len());
+            self.progress.passed.set(passed);
+            if passed > self.limit {
                 return self.fail(State::TooLarge);
             }
             let finished = self.body.is_end_stream();
@@ -201,5 +204,27 @@ impl Body for Upload {
             }
             Content::Passing(passing) => passing.body.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a116_a_client_that_is_waited_for_keeps_a_rate_and_a_slow_server_is_not_its_fault() {
+        let dawdles = |state, moved| {
+            let progress = Progress {
+                limit: 1 << 20,
+                state: Cell::new(state),
+                passed: Cell::new(0),
+            };
+            progress.dawdles(moved, Duration::from_secs(30)).is_some()
+        };
+        assert!(dawdles(State::Awaiting, 0));
+        assert!(dawdles(State::Awaiting, 30 * 1024 - 1));
+        assert!(!dawdles(State::Awaiting, 30 * 1024));
+        assert!(!dawdles(State::Passing, 0));
+        assert!(!dawdles(State::Finished, 0));
     }
 }
