@@ -34,8 +34,10 @@ export class Guard {
   }
 
   /** Starts it before the server at `url`. */
-  static beforeUrl(url, options) {
-    return Guard.#start([url], options);
+  static async beforeUrl(url, options) {
+    const guard = await Guard.#start([url], options);
+    guard.mcpUrl = `${guard.url}${new URL(url).pathname}`;
+    return guard;
   }
 
   /** With a `certificate` (paths of `chain` and `key`) it speaks TLS. */

@@ -16,9 +16,10 @@ export const STALE_TOKEN = 'mga_this-token-was-never-issued';
 export const streamableHttp = (guard) => (person) =>
   new StreamableHTTPClientTransport(new URL(guard.mcpUrl), { authProvider: person });
 
+const plain = () => new Client({ name: 'interop', version: '1.0.0' });
+
 /** A client that is signed in and initialized. `transport` makes one for a person. */
-export async function connect(transport, person) {
-  const client = () => new Client({ name: 'interop', version: '1.0.0' });
+export async function connect(transport, person, client = plain) {
   const first = transport(person);
   try {
     await client().connect(first);

@@ -16,8 +16,10 @@ const REVISION = '2025-11-25';
 /** Run and reported by the suite for this revision, but not counted by it. We count them. */
 const ALSO_REQUIRED = ['server-session-lifecycle', 'json-schema-2020-12'];
 
+export const hasSuite = () => hasNode22() && existsSync(SUITE);
+
 export async function conformance(checks) {
-  if (!hasNode22() || !existsSync(SUITE)) {
+  if (!hasSuite()) {
     checks.missing('conformance', 'the conformance suite');
     return;
   }
@@ -29,18 +31,10 @@ export async function conformance(checks) {
 
 async function server(checks, guard) {
   const { access_token: token } = await obtainTokens(guard);
-  const preload = join(INTEROP_DIR, 'lib/inject_token.mjs');
-  const args = ['--import', preload, SUITE, 'server', '--url', guard.mcpUrl, '--requirements', REVISION];
-  const suite = new Program(NODE_22, args, {
-    name: 'conformance',
-    env: { INJECT_TOKEN: token, INJECT_ORIGIN: guard.url },
-  });
-  const { code } = await suite.finish(380_000);
-  const scenarios = scenariosOf(suite.output);
-  expect(scenarios.size > 0, `no result in:\n${suite.output.slice(-2000)}`);
+  const { scenarios, output, code } = await serverSuite(guard.mcpUrl, token);
   for (const [name, { passed, failed }] of scenarios) {
     await checks.promise(`conformance ${REVISION}: ${name}`, async () => {
-      expectEqual(failed, 0, `failed checks${detailOf(suite.output, name)}`);
+      expectEqual(failed, 0, `failed checks${detailOf(output, name)}`);
       expect(passed > 0 || name === 'server-sse-polling', 'no check passed');
     });
   }
@@ -48,8 +42,20 @@ async function server(checks, guard) {
     expect(scenarios.has(name), `${name} was not run`);
   }
   await checks.promise(`conformance ${REVISION}: the suite's own verdict`, async () => {
-    expectEqual(code, 0, `exit code (${suite.output.match(/^Total: .*$/m)})`);
+    expectEqual(code, 0, `exit code (${output.match(/^Total: .*$/m)})`);
   });
+}
+
+/** What the suite says of the server at `url`, asked with `token` if there is one. */
+export async function serverSuite(url, token) {
+  const preload = join(INTEROP_DIR, 'lib/inject_token.mjs');
+  const args = ['--import', preload, SUITE, 'server', '--url', url, '--requirements', REVISION];
+  const env = token ? { INJECT_TOKEN: token, INJECT_ORIGIN: new URL(url).origin } : {};
+  const suite = new Program(NODE_22, args, { name: 'conformance', env });
+  const { code } = await suite.finish(380_000);
+  const scenarios = scenariosOf(suite.output);
+  expect(scenarios.size > 0, `no result in:\n${suite.output.slice(-2000)}`);
+  return { scenarios, output: suite.output, code };
 }
 
 /** Lines such as `✓ ping: 2 passed, 0 failed`. */
@@ -58,7 +64,7 @@ function scenariosOf(output) {
   return new Map([...lines].map(([, name, passed, failed]) => [name, { passed: +passed, failed: +failed }]));
 }
 
-function detailOf(output, name) {
+export function detailOf(output, name) {
   const begin = output.indexOf(`=== Running scenario: ${name} ===`);
   return begin < 0 ? '' : `\n${output.slice(begin, output.indexOf('\n===', begin + 4)).slice(0, 1500)}\n`;
 }

@@ -17,18 +17,20 @@ export async function mcpRemote(checks) {
 }
 
 /** `urlOf` a guard is what mcp-remote is given, with `flags`. */
-export async function mcpRemoteOver(checks, subject, urlOf, flags = []) {
+export async function mcpRemoteOver(checks, subject, urlOf, flags) {
+  await withGuard(EVERYTHING.command, {}, (guard) => mcpRemoteAt(urlOf(guard), checks, subject, flags));
+}
+
+export async function mcpRemoteAt(url, checks, subject, flags = []) {
   const home = mkdtempSync(join(tmpdir(), 'mcp-remote-'));
   try {
-    await withGuard(EVERYTHING.command, {}, async (guard) => {
-      const port = await freePort();
-      const args = [urlOf(guard), String(port), ...flags];
-      await checks.promise(`${subject}: signs in through a browser and calls a tool`, () => use(args, home), {
-        within: 120_000,
-      });
-      await checks.promise(`${subject}: comes back without a browser`, () => use(args, home, { browser: 'false' }), {
-        within: 120_000,
-      });
+    const port = await freePort();
+    const args = [url, String(port), ...flags];
+    await checks.promise(`${subject}: signs in through a browser and calls a tool`, () => use(args, home), {
+      within: 120_000,
+    });
+    await checks.promise(`${subject}: comes back without a browser`, () => use(args, home, { browser: 'false' }), {
+      within: 120_000,
     });
   } finally {
     rmSync(home, { recursive: true, force: true });
