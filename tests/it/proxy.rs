@@ -158,7 +158,9 @@ fn a110_everything_below_the_url_is_there_and_nothing_without_a_token() {
     for target in targets {
         assert_eq!(caller.request("POST", target, &[], CALL).status, 200);
         let below = target.strip_prefix("/team").unwrap();
-        assert_eq!(upstream.last().target(), below);
+        // The endpoint is one, with or without a slash.
+        let there = below.trim_end_matches('/');
+        assert_eq!(upstream.last().target(), there);
     }
     for target in [
         "/team/.well-known/x",
@@ -352,7 +354,6 @@ fn a109_a_path_arrives_as_it_was_judged_or_not_at_all() {
     assert!(upstream.seen().is_empty(), "{:?}", upstream.seen());
     let even = [
         "/MCP",
-        "/mcp/",
         "/mcpx",
         "/a%20b",
         "/a/b/",
@@ -485,6 +486,25 @@ fn a094_a124_the_address_of_an_sse_session_is_ours_and_its_owners() {
     let cut = alice.listen("/evil").rest();
     assert!(!cut.contains("169.254") && !cut.contains("later"), "{cut}");
     assert!(!cut.ends_with("0\r\n\r\n"), "{cut}");
+}
+
+/// Clients compare the resource with the URL that people typed.
+#[test]
+fn the_endpoint_is_the_servers_with_or_without_a_slash_and_named_without() {
+    for path in ["/mcp", "/mcp/"] {
+        let upstream = plain();
+        let guard = Guard::plan().in_front_of(&upstream.url(path)).start();
+        let document = guard.get("/.well-known/oauth-protected-resource/mcp");
+        assert_eq!(document.json()["resource"], guard.resource());
+        assert!(guard.resource().ends_with("/mcp"));
+        let caller = Caller::new(&guard);
+        for asked in ["/mcp", "/mcp/", "/mcp/?a=b"] {
+            assert_eq!(caller.request("POST", asked, &[], CALL).status, 200);
+        }
+        let seen = upstream.seen();
+        let targets: Vec<_> = seen.iter().map(|seen| seen.target().to_owned()).collect();
+        assert_eq!(targets, [path, path, &format!("{path}?a=b")]);
+    }
 }
 
 #[test]

@@ -67,11 +67,15 @@ fn refuse_misplaced(raw: &RawConfig, names: &[&str], server: &str) -> Result<(),
     })
 }
 
-/// The public path of the MCP endpoint, below the external URL.
+/// The public path of the MCP endpoint, below the external URL. Never with a slash at its end:
+/// clients compare the resource with the URL that they were given, and most people type none.
 pub(super) fn mcp_path(upstream: &Upstream) -> &str {
     match upstream {
         Upstream::Command(_) => MCP_PATH,
-        Upstream::Url(settings) => settings.url.path(),
+        Upstream::Url(settings) => match settings.url.path().trim_end_matches('/') {
+            "" => "/",
+            path => path,
+        },
     }
 }
 

@@ -152,6 +152,9 @@ impl Proxy {
                 .and_then(|below| below.parse().ok())
                 .ok_or_else(not_found)?;
         }
+        if target.path() != self.mcp_path && self.is_endpoint(request.path()) {
+            target = with_path(&self.mcp_path, &target);
+        }
         let is_message = !matches!(request.method, Method::GET | Method::HEAD);
         let address = self.endpoints.resolve(&target, is_message, principal);
         let address = address.map_err(|_| reply::session_not_found())?;
@@ -159,11 +162,7 @@ impl Proxy {
         let Some(path) = self.redirects.known(target.path()) else {
             return Ok(target);
         };
-        let text = match target.query() {
-            Some(query) => format!("{path}?{query}"),
-            None => path,
-        };
-        Ok(text.parse().unwrap_or(target))
+        Ok(with_path(&path, &target))
     }
 
     /// Cuts the streams that `grant` opened.
@@ -181,6 +180,15 @@ impl Proxy {
     pub(super) fn end_listening(&self) {
         self.streams.end_listening();
     }
+}
+
+/// The same query on another path.
+fn with_path(path: &str, target: &PathAndQuery) -> PathAndQuery {
+    let moved = match target.query() {
+        Some(query) => format!("{path}?{query}").parse(),
+        None => path.parse(),
+    };
+    moved.unwrap_or_else(|_| target.clone())
 }
 
 fn not_found() -> Reply {

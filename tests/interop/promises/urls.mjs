@@ -211,12 +211,10 @@ async function python(checks, transport, guard, subject, url = guard.mcpUrl) {
   await checks.group(subject, () => pythonOver(transport, url, checks, guard, EVERYTHING, subject));
 }
 
-/**
- * It answers at `/mcp`, and redirects `/mcp/` to an absolute URL of its own. To the TypeScript SDK,
- * `/mcp` does not belong to a resource `/mcp/`, so a guard before that is only asked there.
- */
+/** It answers at `/mcp`, and redirects `/mcp/` to an absolute URL of its own. */
 async function fastMcp(checks) {
-  for (const [path, askedAt] of Object.entries({ '/mcp': ['/mcp', '/mcp/'], '/mcp/': ['/mcp/'] })) {
+  const askedAt = ['/mcp', '/mcp/'];
+  for (const path of askedAt) {
     if (!hasFastMcp()) {
       checks.missing(`url, fastmcp at ${path}`, 'PyPI fastmcp');
       continue;

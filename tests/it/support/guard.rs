@@ -241,7 +241,7 @@ impl Plan {
     pub(crate) fn in_front_of(mut self, url: &str) -> Self {
         let (_, path) = url.split_once("://").unwrap();
         let path = path.find('/').map_or("/mcp", |at| &path[at..]);
-        path.clone_into(&mut self.mcp_path);
+        path.trim_end_matches('/').clone_into(&mut self.mcp_path);
         self.server.clear();
         self.arguments.push(url.to_owned());
         self
