@@ -7,6 +7,8 @@
 mod cors;
 mod plain_http;
 
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -210,23 +212,31 @@ pub struct Routes {
 }
 
 impl Service for Routes {
-    async fn call(&self, request: Request<Incoming>, peer: Peer) -> Reply {
-        let mut reply = match &self.plain_http {
-            Some(plain_http) if !peer.is_secure => {
-                Box::pin(self.answer_in_the_clear(plain_http, request, peer)).await
-            }
-            _ => match self.canonicalise(request, peer) {
-                // On the heap, where it stays while it is handed on.
-                Ok(inbound) => self.answer(Box::new(inbound)).await,
-                Err(refusal) => refusal.reply(),
+    /// The future has no room for the request itself, which is on the heap by then: every call in
+    /// flight would carry it.
+    fn call(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Reply> {
+        let clear = self.plain_http.as_ref().filter(|_| !peer.is_secure);
+        let way: Result<Box<Inbound>, Pin<Box<dyn Future<Output = Reply>>>> = match clear {
+            Some(plain_http) => Err(Box::pin(
+                self.answer_in_the_clear(plain_http, request, peer),
+            )),
+            None => match self.canonicalise(request, peer) {
+                Ok(inbound) => Ok(Box::new(inbound)),
+                Err(refusal) => Err(Box::pin(ready(refusal.reply()))),
             },
         };
-        let headers = reply.headers_mut();
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if let Some(hsts) = self.hsts.as_ref().filter(|_| peer.is_secure) {
-            headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        async move {
+            let mut reply = match way {
+                Ok(inbound) => self.answer(inbound).await,
+                Err(other) => other.await,
+            };
+            let headers = reply.headers_mut();
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            if let Some(hsts) = self.hsts.as_ref().filter(|_| peer.is_secure) {
+                headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+            }
+            reply
         }
-        reply
     }
 
     fn home(&self, first_bytes: &[u8]) -> Option<ThreadId> {

@@ -52,7 +52,7 @@ function selfSigned(folder) {
 async function guards(certificate, use) {
   const port = await freePort();
   const upstream = new Program(programs, ['upstream', String(port), String(WORKERS)]);
-  const flags = ['--max-connections-per-address', '9000'];
+  const flags = ['--max-connections-per-address', '9000', '--max-requests-per-user', '1000000'];
   const started = [];
   try {
     await listens(port);

@@ -159,7 +159,8 @@ impl Gateway {
         }
         match &self.server {
             Server::Bridge(bridge) => bridge.answer(endpoint, request, &principal).await,
-            Server::Proxy(proxy) => proxy.answer(request, &principal).await,
+            // Boxed: a call to a command would carry room for it.
+            Server::Proxy(proxy) => Box::pin(proxy.answer(request, &principal)).await,
         }
     }
 
