@@ -105,8 +105,11 @@ pub(super) async fn exchange<S: Service>(
     activity: Rc<Activity>,
 ) -> Result<Response<Watched>, Infallible> {
     let exchange = activity.begin();
-    let call = pin!(server.service.call(request, peer));
-    let reply = isolated(call).await;
+    let begun = AssertUnwindSafe(|| server.service.call(request, peer));
+    let reply = match catch_unwind(begun) {
+        Ok(call) => isolated(pin!(call)).await,
+        Err(_) => failure(),
+    };
     Ok(reply.map(|body| Watched::new(body, exchange)))
 }
 
