@@ -311,16 +311,8 @@ impl Routes {
             return too_many(wait);
         }
         match route {
-            Route::Server(endpoint) => {
-                self.gateway
-                    .handle(endpoint, request, || self.landing().reply())
-                    .await
-            }
-            Route::Mirrored => {
-                self.gateway
-                    .handle(gateway::Endpoint::Mcp, request, || self.landing().reply())
-                    .await
-            }
+            Route::Server(endpoint) => self.guarded(endpoint, request).await,
+            Route::Mirrored => self.guarded(gateway::Endpoint::Mcp, request).await,
             Route::ResourceMetadata(transport) => self.resource.metadata(transport),
             Route::Jwks => match &self.signing {
                 Some(keys) => keys.jwks(),
@@ -334,6 +326,15 @@ impl Routes {
             Route::Live => self.health.live(),
             Route::Ready => self.health.ready(),
         }
+    }
+
+    fn guarded(
+        &self,
+        endpoint: gateway::Endpoint,
+        request: Box<Inbound>,
+    ) -> impl Future<Output = Reply> {
+        self.gateway
+            .handle(endpoint, request, || self.landing().reply())
     }
 
     fn landing(&self) -> Landing<'_> {
