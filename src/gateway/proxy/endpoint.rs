@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::http::uri::PathAndQuery;
+use url::form_urlencoded;
 
 use crate::crypto::{Keyring, Purpose};
 use crate::gateway::session_id::bound;
@@ -93,8 +94,8 @@ impl Endpoints {
     /// Whether messages to this address go to one session: it was announced, or it looks like those
     /// of the SDKs, which another guard may have announced.
     fn is_session(&self, path: &str, query: &str) -> bool {
-        let names_session = query.split('&').any(|part| {
-            let name = part.split('=').next().unwrap_or_default();
+        // As a server reads it: `session%49d` is one, too.
+        let names_session = form_urlencoded::parse(query.as_bytes()).any(|(name, _)| {
             let letters = name.bytes().filter(u8::is_ascii_alphanumeric);
             letters
                 .map(|letter| letter.to_ascii_lowercase())
@@ -157,6 +158,8 @@ mod tests {
             "/messages/?session_id=abc",
             "/messages?sessionId=abc",
             "/x?a=b&SESSION-ID=abc",
+            "/x?session%49d=abc",
+            "/x?%73ession+id=abc",
             "/post?channel=abc",
             "/post?channel=other",
             &given.replace("abc", "abd"),
