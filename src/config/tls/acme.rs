@@ -12,7 +12,7 @@ use crate::http::client::is_confidential;
 
 const LETS_ENCRYPT_TERMS: &str = "https://letsencrypt.org/repository/";
 
-const OPTIONS: [&str; 8] = [
+pub(super) const OPTIONS: [&str; 8] = [
     "tls-accept-tos",
     "tls-host",
     "tls-email",

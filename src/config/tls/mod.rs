@@ -24,21 +24,8 @@ pub enum CertificateSource {
     Acme(Box<crate::acme::Settings>),
 }
 
-/// All that means something only where the guard itself speaks TLS.
-const NEED_TLS: [&str; 12] = [
-    "tls-listen",
-    "tls-accept-tos",
-    "tls-host",
-    "tls-email",
-    "tls-directory-url",
-    "tls-staging",
-    "tls-profile",
-    "tls-eab-kid",
-    "tls-eab-hmac-key",
-    "tls-cert-file",
-    "tls-key-file",
-    "hsts",
-];
+/// What means something only where the guard itself speaks TLS, besides all that is for a CA.
+const NEED_TLS: [&str; 4] = ["tls-listen", "tls-cert-file", "tls-key-file", "hsts"];
 
 /// Whether the guard speaks TLS.
 pub(super) fn is_on(raw: &RawConfig, url: &ExternalUrl) -> Result<bool, ConfigError> {
@@ -68,7 +55,11 @@ pub(super) fn resolve(
 }
 
 fn refuse_without_tls(raw: &RawConfig, url: &ExternalUrl) -> Result<(), ConfigError> {
-    let Some(setting) = given(raw, &NEED_TLS)? else {
+    let setting = match given(raw, &NEED_TLS)? {
+        None => given(raw, &acme::OPTIONS)?,
+        found => found,
+    };
+    let Some(setting) = setting else {
         return Ok(());
     };
     Err(if url.is_https() {
