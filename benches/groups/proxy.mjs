@@ -1,9 +1,5 @@
 // A URL behind the guard: rates beside a bare hyper proxy and nginx, idle streams, a large answer.
 
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { Guard, freePort } from '../../tests/interop/lib/guard.mjs';
@@ -13,6 +9,7 @@ import {
   IN_FLIGHT, QUICK, WORKERS, addressOf, besides, credentials, listens, load, median, processorTime, programs,
   resident, say,
 } from '../lib/measuring.mjs';
+import { Nginx } from '../lib/nginx.mjs';
 
 /** Each takes two file descriptors of the guard, and 20 000 is all that many systems give. */
 const STREAMS = QUICK ? 50 : 9500;
@@ -23,7 +20,7 @@ export async function forwarded() {
   await before(async (guard, upstream, head) => {
     const hyper = await freePort();
     const proxy = new Program(programs, ['proxy', String(hyper), addressOf(upstream), String(WORKERS)]);
-    const nginx = await Nginx.before(addressOf(upstream));
+    const nginx = await proxyingNginx(addressOf(upstream));
     try {
       await listens(hyper);
       const others = { hyper: (n) => load(`127.0.0.1:${hyper}`, n, head, 'one-for-all') };
@@ -139,47 +136,10 @@ async function times(guard, head) {
   return taken.sort((a, b) => a - b);
 }
 
-/** Debian's nginx as a bare proxy with two workers and kept connections. */
-class Nginx {
-  static async before(upstream) {
-    const nginx = new Nginx();
-    nginx.port = await freePort();
-    nginx.folder = mkdtempSync(join(tmpdir(), 'mcp-guard-nginx-'));
-    const file = join(nginx.folder, 'nginx.conf');
-    writeFileSync(file, configuration(nginx.folder, nginx.port, upstream));
-    try {
-      execFileSync('nginx', ['-t', '-q', '-c', file], { stdio: 'pipe' });
-    } catch (error) {
-      nginx.stop();
-      if (error.code !== 'ENOENT') throw error;
-      say('nginx', { skipped: 'it is not installed' });
-      return null;
-    }
-    nginx.program = new Program('nginx', ['-c', file], { name: 'nginx' });
-    await listens(nginx.port);
-    return nginx;
-  }
-
-  stop() {
-    this.program?.kill();
-    rmSync(this.folder, { recursive: true, force: true });
-  }
-}
-
-function configuration(folder, port, upstream) {
-  return `
-daemon off;
-worker_processes ${WORKERS};
-pid ${folder}/pid;
-error_log ${folder}/error.log;
-events { worker_connections 4096; }
-http {
-  access_log off;
-  client_body_temp_path ${folder};
-  proxy_temp_path ${folder};
-  fastcgi_temp_path ${folder};
-  uwsgi_temp_path ${folder};
-  scgi_temp_path ${folder};
+/** A bare proxy that keeps connections. */
+async function proxyingNginx(upstream) {
+  const nginx = await Nginx.start(
+    (port) => `
   keepalive_requests 100000000;
   upstream server { server ${upstream}; keepalive 512; keepalive_requests 100000000; }
   server {
@@ -190,6 +150,9 @@ http {
       proxy_set_header Connection "";
     }
   }
-}
-`;
+`,
+  );
+  if (nginx) await listens(nginx.port);
+  else say('nginx', { skipped: 'it is not installed' });
+  return nginx;
 }

@@ -2,7 +2,7 @@
 // others on which nobody speaks.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import { Program } from '../../tests/interop/lib/processes.mjs';
 import {
   MEASURE, QUICK, ROUNDS, WORKERS, addressOf, besides, credentials, listens, load, median, programs, result, say,
 } from '../lib/measuring.mjs';
+import { Nginx } from '../lib/nginx.mjs';
 
 const NAME = 'localhost';
 const IN_FLIGHT = 32;
@@ -27,7 +28,7 @@ export async function tls() {
   try {
     const certificate = selfSigned(folder);
     await guards(certificate, async (guard, plain) => {
-      await handshakes(guard, certificate, folder);
+      await handshakes(guard, certificate);
       await calls(guard, plain, certificate);
       await besideDeadConnections(guard);
     });
@@ -67,10 +68,10 @@ async function guards(certificate, use) {
   }
 }
 
-async function handshakes(guard, { chain, key }, folder) {
+async function handshakes(guard, certificate) {
   const shake = (port) =>
-    result(new Program(programs, ['handshakes', `127.0.0.1:${port}`, String(IN_FLIGHT), String(MEASURE), NAME, chain]));
-  const nginx = await startNginx(folder, chain, key);
+    result(new Program(programs, ['handshakes', `127.0.0.1:${port}`, String(IN_FLIGHT), String(MEASURE), NAME, certificate.chain]));
+  const nginx = await shakingNginx(certificate);
   try {
     const rounds = [];
     for (let round = 0; round < ROUNDS; round += 1) {
@@ -82,27 +83,14 @@ async function handshakes(guard, { chain, key }, folder) {
     const beside = nginx ? { nginx: `${theirs.toFixed(0)}/s`, ratio: ratio.toFixed(2) } : { nginx: 'is not installed' };
     say(`TLS handshakes, ${IN_FLIGHT} in flight`, { guard: `${own.toFixed(0)}/s`, ...beside });
   } finally {
-    nginx?.program.kill();
+    nginx?.stop();
   }
 }
 
-/** `null` if it is not installed. */
-async function startNginx(folder, chain, key) {
-  const port = await freePort();
-  const file = join(folder, 'nginx.conf');
-  writeFileSync(file, `
-daemon off;
-worker_processes ${WORKERS};
-pid ${folder}/pid;
-error_log ${folder}/error.log crit;
-events { worker_connections 4096; }
-http {
-  access_log off;
-  client_body_temp_path ${folder};
-  proxy_temp_path ${folder};
-  fastcgi_temp_path ${folder};
-  uwsgi_temp_path ${folder};
-  scgi_temp_path ${folder};
+/** A server that answers nothing but handshakes. */
+async function shakingNginx({ chain, key }) {
+  const nginx = await Nginx.start(
+    (port) => `
   server {
     listen 127.0.0.1:${port} ssl backlog=1024;
     ssl_certificate ${chain};
@@ -110,21 +98,16 @@ http {
     ssl_protocols TLSv1.3;
     return 200;
   }
-}
-`);
-  try {
-    execFileSync('nginx', ['-t', '-q', '-c', file], { stdio: 'pipe' });
-  } catch (error) {
-    if (error.code !== 'ENOENT') throw error;
-    return null;
-  }
-  const program = new Program('nginx', ['-c', file], { name: 'nginx' });
-  for (let turn = 0; turn < 100; turn += 1) {
-    if (await fetch(`https://${NAME}:${port}/`).catch(() => null)) return { port, program };
+`,
+  );
+  for (let turn = 0; nginx && turn < 100; turn += 1) {
+    if (await fetch(`https://${NAME}:${nginx.port}/`).catch(() => null)) return nginx;
     await delay(50);
   }
-  program.kill();
-  throw new Error(`nginx does not answer: ${program.output}`);
+  if (!nginx) return null;
+  const said = nginx.program.output;
+  nginx.stop();
+  throw new Error(`nginx does not answer: ${said}`);
 }
 
 async function calls(guard, plain, { chain }) {

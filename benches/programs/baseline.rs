@@ -2,14 +2,12 @@
 //! request's body is read, one fixed body answers.
 
 use std::convert::Infallible;
-use std::net::TcpListener;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, header};
-use hyper_util::rt::TokioIo;
 
 use crate::workers;
 
@@ -22,21 +20,7 @@ pub(crate) const ANSWER: &[u8] = concat!(
 .as_bytes();
 
 pub(crate) fn run(port: &str, how_many: &str) -> anyhow::Result<()> {
-    workers::run(port, how_many, work)
-}
-
-async fn work(listener: TcpListener) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        tokio::task::spawn_local(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service_fn(answer));
-            // The load hangs up when its time is over.
-            let _ = connection.await;
-        });
-    }
+    workers::serve(port, how_many, || || service_fn(answer))
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -2,7 +2,6 @@
 //! gate. Current-thread workers, each with its own connections to the upstream, last used first.
 
 use std::cell::RefCell;
-use std::net::TcpListener;
 use std::rc::Rc;
 
 use hyper::body::Incoming;
@@ -19,24 +18,13 @@ type Spare = Rc<RefCell<Vec<SendRequest<Incoming>>>>;
 
 pub(crate) fn run(port: &str, upstream: &str, how_many: &str) -> anyhow::Result<()> {
     let upstream: &'static str = upstream.to_owned().leak();
-    workers::run(port, how_many, move |listener| work(listener, upstream))
-}
-
-async fn work(listener: TcpListener, upstream: &'static str) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let spare = Spare::default();
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let spare = Rc::clone(&spare);
-        tokio::task::spawn_local(async move {
-            let forward = service_fn(move |request| forward(request, upstream, Rc::clone(&spare)));
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), forward);
-            // The load hangs up when its time is over.
-            let _ = connection.await;
-        });
-    }
+    workers::serve(port, how_many, move || {
+        let spare = Spare::default();
+        move || {
+            let spare = Rc::clone(&spare);
+            service_fn(move |request| forward(request, upstream, Rc::clone(&spare)))
+        }
+    })
 }
 
 async fn forward(

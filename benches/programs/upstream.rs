@@ -2,7 +2,6 @@
 //! stream that says one thing and then nothing, for any other GET 100 MB in chunks.
 
 use std::convert::Infallible;
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,7 +10,6 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, header};
-use hyper_util::rt::TokioIo;
 
 use crate::baseline::ANSWER;
 use crate::workers;
@@ -32,21 +30,7 @@ enum Answer {
 }
 
 pub(crate) fn run(port: &str, how_many: &str) -> anyhow::Result<()> {
-    workers::run(port, how_many, work)
-}
-
-async fn work(listener: TcpListener) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    loop {
-        let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        tokio::task::spawn_local(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service_fn(answer));
-            // Proxies hang up when their clients do.
-            let _ = connection.await;
-        });
-    }
+    workers::serve(port, how_many, || || service_fn(answer))
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
