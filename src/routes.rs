@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{
-    ALLOW, HeaderValue, ORIGIN, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, HOST, HeaderValue, ORIGIN, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use ipnet::IpNet;
@@ -355,7 +356,7 @@ impl Routes {
 
     fn is_for_us(&self, request: &Inbound) -> bool {
         request
-            .header("host")
+            .header(HOST)
             .is_some_and(|host| self.origins.knows_host(host))
     }
 
@@ -363,7 +364,7 @@ impl Routes {
     fn origin_may_call(&self, request: &Inbound) -> bool {
         !request.headers.contains_key(ORIGIN)
             || request
-                .header("origin")
+                .header(ORIGIN)
                 .is_some_and(|origin| self.origins.allows(origin))
     }
 }

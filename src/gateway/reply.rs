@@ -241,7 +241,7 @@ fn accepts(request: &Inbound, wanted: &[&str]) -> bool {
 
 /// Whether the body claims to be JSON; parameters are of no interest.
 pub(super) fn is_json(request: &Inbound) -> bool {
-    request.header("content-type").is_some_and(|value| {
+    request.header(CONTENT_TYPE).is_some_and(|value| {
         let media_type = value.split(';').next().unwrap_or_default().trim();
         media_type.eq_ignore_ascii_case("application/json")
     })

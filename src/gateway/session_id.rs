@@ -3,12 +3,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::header::HeaderName;
 
 use crate::crypto::{Keyring, Purpose, random};
 use crate::resource::Principal;
 
-/// Header names are case-insensitive; hyper wants them in lower case.
-pub(super) const HEADER: &str = "mcp-session-id";
+pub(super) const HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
 
 const RANDOM: usize = 16;
 
@@ -38,7 +38,7 @@ pub(super) fn named_in(first_bytes: &[u8]) -> Option<&str> {
         .skip(1)
         .take_while(|line| !line.is_empty());
     let mut fields = fields.filter_map(|line| line.split_once(':'));
-    let (_, id) = fields.find(|(name, _)| name.eq_ignore_ascii_case(HEADER))?;
+    let (_, id) = fields.find(|(name, _)| name.eq_ignore_ascii_case(HEADER.as_str()))?;
     Some(id.trim())
 }
 

@@ -17,6 +17,7 @@ pub mod trust;
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use hyper::header::AsHeaderName;
 use hyper::{HeaderMap, Method, Uri};
 
 pub use body::{Body, BodyError, Cut, RequestBody};
@@ -73,13 +74,13 @@ impl Inbound {
     }
 
     /// The one value of a header: `None` if absent, repeated or not visible ASCII.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         single(&self.headers, name)
     }
 }
 
 /// The one value of a header: `None` if absent, repeated or not visible ASCII.
-pub fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub fn single(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok(),

@@ -5,10 +5,11 @@ mod bearer;
 mod challenge;
 mod metadata;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
@@ -35,6 +36,8 @@ pub struct Principal {
     pub resource: ResourceUri,
     /// When the access token expires; long-lived streams end then.
     pub expires_at: Timestamp,
+    /// The header fields that a wrapped server is told of them by, made at the first call.
+    pub told: OnceLock<Vec<(HeaderName, HeaderValue)>>,
 }
 
 /// Why a request is not let in. [`ProtectedResource::refuse`] turns it into 401, 400 or 503.
@@ -241,6 +244,7 @@ impl From<AccessToken> for Principal {
             scopes: token.scopes,
             resource: token.resource,
             expires_at: token.expires_at,
+            told: OnceLock::new(),
         }
     }
 }

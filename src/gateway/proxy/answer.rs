@@ -16,7 +16,7 @@ use super::{Proxy, session_id};
 use crate::gateway::places::Place;
 use crate::gateway::{reply, session_id as own_session_id};
 use crate::http::headers::forwardable_response;
-use crate::http::{Body, Cut, Inbound, Reply};
+use crate::http::{Body, Cut, Inbound, Reply, full};
 use crate::resource::{Principal, Transport};
 use crate::upstream::http::Download;
 
@@ -62,7 +62,7 @@ impl Proxy {
         let headers = self.header_for(parts.headers, &asked)?;
         let body = match stream {
             None if download.is_end_stream() => Body::empty(),
-            None => Body::stream(download.map_err(|error| broke_off(&error))),
+            None => sized(download),
             Some(stream) => self.stream(stream, asked, download).await?,
         };
         let mut reply = Response::new(body);
@@ -176,6 +176,14 @@ fn check_status(status: StatusCode, asked: &Asked<'_>) -> Result<(), Reply> {
 
 fn bad_gateway(asked: &Asked<'_>, why: &str) -> Reply {
     reply::upstream_trouble(asked.message.clone(), StatusCode::BAD_GATEWAY, why)
+}
+
+/// A body with a known end.
+fn sized(mut download: Download) -> Body {
+    match download.at_once() {
+        Some(bytes) => full(bytes),
+        None => Body::stream(download.map_err(|error| broke_off(&error))),
+    }
 }
 
 fn broke_off(error: &hyper::Error) -> Cut {

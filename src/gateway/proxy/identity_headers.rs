@@ -73,18 +73,15 @@ impl IdentityHeaders {
         Filter::new(own.chain(mapped).cloned())
     }
 
-    /// Sets all of them for a request of `principal`'s that came from `client`.
+    /// Sets all of them for a request of `principal`'s that came from `client`. Nothing of those
+    /// names is there any more: it did not pass [`Self::filter`].
     pub(super) fn set(&self, headers: &mut HeaderMap, principal: &Principal, client: IpAddr) {
-        set(headers, FOR, field(&client.to_string()));
-        for (name, value) in &self.public {
+        headers.extend(value(client.to_string()).map(|value| (FOR, value)));
+        let told = principal
+            .told
+            .get_or_init(|| self.tell(&principal.identity));
+        for (name, value) in self.public.iter().chain(told) {
             headers.insert(name, value.clone());
-        }
-        if self.identity {
-            set_identity(headers, &principal.identity);
-        }
-        for (pointer, name) in &self.mapping {
-            let claim = principal.identity.claims.get(pointer);
-            set(headers, name.clone(), claim.and_then(claimed));
         }
         for (name, _) in &self.own {
             headers.remove(name);
@@ -93,28 +90,32 @@ impl IdentityHeaders {
             headers.append(name, value.clone());
         }
         if let Some(assertions) = &self.assertions {
-            set(headers, assertion::HEADER, assertions.of(principal));
+            let assertion = assertions.of(principal);
+            headers.extend(assertion.map(|assertion| (assertion::HEADER, assertion)));
         }
     }
-}
 
-fn set_identity(headers: &mut HeaderMap, identity: &Identity) {
-    set(headers, USER, field(identity.subject.as_str()));
-    set(headers, PREFERRED_USERNAME, field(&identity.login));
-    set(headers, EMAIL, identity.email.as_deref().and_then(field));
-    set(
-        headers,
-        GROUPS,
-        list(identity.groups.iter().map(String::as_str)),
-    );
-}
-
-/// In place of what was there; nothing in place of it where there is nothing to say.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
-    match value {
-        Some(value) => _ = headers.insert(name, value),
-        None => _ = headers.remove(name),
+    /// Who is calling: the same for all requests of a principal's.
+    fn tell(&self, identity: &Identity) -> Vec<(HeaderName, HeaderValue)> {
+        let mapped = self.mapping.iter().map(|(pointer, name)| {
+            let claim = identity.claims.get(pointer);
+            (name.clone(), claim.and_then(claimed))
+        });
+        let usual = self.identity.then(|| usual_fields(identity));
+        let fields = usual.into_iter().flatten().chain(mapped);
+        let fields = fields.filter_map(|(name, value)| Some((name, value?)));
+        fields.collect()
     }
+}
+
+/// `X-Forwarded-User` and its like; no value where there is nothing to say.
+fn usual_fields(identity: &Identity) -> [(HeaderName, Option<HeaderValue>); 4] {
+    [
+        (USER, field(identity.subject.as_str())),
+        (PREFERRED_USERNAME, field(&identity.login)),
+        (EMAIL, identity.email.as_deref().and_then(field)),
+        (GROUPS, list(identity.groups.iter().map(String::as_str))),
+    ]
 }
 
 /// A claim as a header field: text as it is, numbers and truth values as JSON has them, lists of
@@ -191,7 +192,7 @@ fn bearer(token: &SecretString) -> Option<(HeaderName, HeaderValue)> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
+    use std::sync::{Arc, OnceLock};
 
     use serde_json::json;
     use url::Url;
@@ -226,6 +227,7 @@ pub(super) mod tests {
             scopes: Scopes("mcp".into()),
             resource: ResourceUri("https://guard.test/team/mcp".into()),
             expires_at: Timestamp(u64::MAX),
+            told: OnceLock::new(),
         }
     }
 

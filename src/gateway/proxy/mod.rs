@@ -18,6 +18,7 @@ mod streams;
 
 use std::sync::Arc;
 
+use hyper::header::SEC_WEBSOCKET_KEY;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, StatusCode};
 
@@ -99,7 +100,7 @@ impl Proxy {
         principal: &Arc<Principal>,
     ) -> Result<Reply, Reply> {
         // No tunnels.
-        if request.headers.contains_key("sec-websocket-key") {
+        if request.headers.contains_key(SEC_WEBSOCKET_KEY) {
             return Err(reply::method_not_allowed("GET, POST, DELETE"));
         }
         let place = self.place(&request, principal)?;
@@ -197,6 +198,8 @@ fn not_found() -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use super::*;
     use crate::clock::Timestamp;
     use crate::grant::{ClientId, ResourceUri, Scopes};
@@ -210,6 +213,7 @@ mod tests {
             scopes: Scopes("mcp".into()),
             resource: ResourceUri("https://mcp.example.com/mcp".into()),
             expires_at: Timestamp(u64::MAX),
+            told: OnceLock::new(),
         })
     }
 }

@@ -16,6 +16,8 @@ pub struct Download {
     body: Incoming,
     /// Until the answer's end.
     carrier: Option<Carrier>,
+    /// What [`Self::at_once`] found of a body that is longer.
+    ahead: Option<Bytes>,
     /// Waits for one turn, in which what came before it goes out: a client whose connection closes
     /// without a word may try again what has run.
     failure: Option<hyper::Error>,
@@ -62,10 +64,27 @@ impl Download {
         let mut download = Self {
             body,
             carrier: Some(carrier),
+            ahead: None,
             failure: None,
         };
         download.note_end();
         download
+    }
+
+    /// All of the body, if it came along with the head: most answers are that small. They need
+    /// nobody who waits for them, and leave their connection to the next request.
+    pub fn at_once(&mut self) -> Option<Bytes> {
+        let length = self.size_hint().exact()?;
+        let mut nobody = Context::from_waker(Waker::noop());
+        let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *self).poll_frame(&mut nobody) else {
+            return None;
+        };
+        let data = frame.into_data().unwrap_or_default();
+        if data.len() as u64 == length {
+            return Some(data);
+        }
+        self.ahead = Some(data);
+        None
     }
 
     fn note_end(&mut self) {
@@ -107,6 +126,9 @@ impl Body for Download {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(data) = self.ahead.take() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Some(Err(failure)));
         }
@@ -132,10 +154,14 @@ impl Body for Download {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ahead.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let ahead = self.ahead.as_ref().map_or(0, Bytes::len) as u64;
+        match self.body.size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(ahead + rest),
+            None => SizeHint::default(),
+        }
     }
 }
