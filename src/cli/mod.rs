@@ -8,6 +8,7 @@ mod check;
 mod hash_password;
 mod healthcheck;
 mod live;
+mod migrate;
 mod probe;
 mod serve;
 
@@ -37,6 +38,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Invocation::CheckLive(raw) => check::run(&raw, true),
         Invocation::Healthcheck(raw) => healthcheck::run(&raw),
         Invocation::HashPassword => hash_password::run(),
+        Invocation::Migrate(notation, migration) => migrate::run(notation, &migration),
         Invocation::Print(text) => print(&text),
     }
 }

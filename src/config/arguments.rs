@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::migration::{self, Migration, Notation};
 use super::options::{self, Default, Form, GROUPS, Kind, Opt};
 use super::raw::{Server, Source};
 use super::surroundings::Surroundings;
@@ -19,7 +20,8 @@ mcp-guard --external-url URL [OPTIONS] -- COMMAND [ARG...]
        mcp-guard --external-url URL [OPTIONS] UPSTREAM_URL
        mcp-guard --config FILE
        mcp-guard check|healthcheck [OPTIONS] [UPSTREAM_URL|-- COMMAND...]
-       mcp-guard hash-password";
+       mcp-guard hash-password
+       mcp-guard migrate [--format shell|toml|env] [--] [ITS_ARG...]";
 
 const AFTER_HELP: &str = "\
 Every option has a variable, MCP_GUARD_<NAME IN UPPER_SNAKE>, and a key of its name in the TOML \
@@ -38,6 +40,9 @@ const COMMAND: &str = "command";
 const UPSTREAM: &str = "upstream-url";
 /// Of `check` alone.
 const LIVE: &str = "live";
+/// Of `migrate` alone.
+const FORMAT: &str = "format";
+const MIGRATE: &str = "migrate";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -51,6 +56,8 @@ pub enum Invocation {
     /// Ask the running guard how it is.
     Healthcheck(RawConfig),
     HashPassword,
+    /// Say what another program's command line comes to here.
+    Migrate(Notation, Migration),
     /// `--help` or `--version`: print this.
     Print(clap::builder::StyledStr),
 }
@@ -60,6 +67,11 @@ pub fn from_args(
     arguments: impl IntoIterator<Item = OsString>,
     surroundings: Surroundings,
 ) -> Result<Invocation, ConfigError> {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let theirs = match arguments.first() {
+        Some(first) if first == MIGRATE => migration::split_off(&mut arguments),
+        _ => Vec::new(),
+    };
     let arguments = std::iter::once(OsString::from("mcp-guard")).chain(arguments);
     let mut matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
@@ -73,6 +85,7 @@ pub fn from_args(
             }
             "check" => Ok(Invocation::Check(gather(matches, surroundings)?)),
             "healthcheck" => Ok(Invocation::Healthcheck(gather(matches, surroundings)?)),
+            MIGRATE => migrate(&matches, theirs, &surroundings),
             _ => Ok(Invocation::HashPassword),
         },
     }
@@ -98,11 +111,41 @@ fn command() -> Command {
             Command::new("hash-password")
                 .about("Read a password from standard input and print its Argon2 hash"),
         )
+        .subcommand(migrate_command())
         .subcommand(
             with_options(Command::new("healthcheck"))
                 .about("Ask the guard that runs with this configuration whether it is well"),
         );
     with_options(root)
+}
+
+/// Its arguments are split off before; they stand here for `--help`.
+fn migrate_command() -> Command {
+    let format = Arg::new(FORMAT)
+        .long(FORMAT)
+        .value_name(Notation::WORDS)
+        .help("A command line, a file for --config, or variables [default: shell]");
+    let theirs = Arg::new("theirs")
+        .num_args(0..)
+        .value_name("ARG")
+        .help("What stands behind `mcp-auth-proxy`; its variables are read, too");
+    Command::new(MIGRATE)
+        .about("Print what a command line of mcp-auth-proxy (sigbit) is here")
+        .arg(format)
+        .arg(theirs)
+}
+
+fn migrate(
+    matches: &ArgMatches,
+    theirs: Vec<OsString>,
+    surroundings: &Surroundings,
+) -> Result<Invocation, ConfigError> {
+    let notation = match matches.get_one::<String>(FORMAT) {
+        Some(text) => Notation::parse(text)?,
+        None => Notation::default(),
+    };
+    let migration = migration::migrate(theirs, surroundings)?;
+    Ok(Invocation::Migrate(notation, migration))
 }
 
 /// Adds every option of the table, and the wrapped server.
@@ -183,7 +226,7 @@ fn gather(mut matches: ArgMatches, surroundings: Surroundings) -> Result<RawConf
 
 /// Something stands before `--` that is neither a flag, a URL nor a command of ours.
 fn not_an_option(text: &str) -> ConfigError {
-    let commands = ["check", "healthcheck", "hash-password"].map(str::to_owned);
+    let commands = ["check", "healthcheck", "hash-password", MIGRATE].map(str::to_owned);
     match options::nearest(text, commands.into_iter()) {
         Some(name) if name == text => ConfigError::usage(format!("`{name}` stands too far back"))
             .hint(format!(

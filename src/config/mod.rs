@@ -14,6 +14,7 @@ mod error;
 mod layers;
 mod listening;
 mod listing;
+pub mod migration;
 pub mod options;
 mod raw;
 mod reload;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use mcp_guard::config::migration::{Becomes, FLAGS, Flag};
 use mcp_guard::config::options::{Default, Form, GROUPS, Kind, Opt};
 
 use crate::house::HOUSE;
@@ -60,6 +61,38 @@ fn option_row(option: &Opt) -> Vec<String> {
         value,
         default.to_owned(),
     ]
+}
+
+#[test]
+fn every_flag_of_mcp_auth_proxy_is_described_as_it_is_migrated() {
+    let document = Document::named("docs/from-mcp-auth-proxy.md");
+    let rows = document.rows();
+    let described = rows.iter().filter(|row| row.len() == 4);
+    let described: Vec<Vec<String>> = described
+        .map(|row| row.iter().map(|cell| cell.replace('`', "")).collect())
+        .collect();
+    let expected: Vec<Vec<String>> = FLAGS.iter().map(migration_row).collect();
+    assert_eq!(described, expected);
+}
+
+fn migration_row(flag: &Flag) -> Vec<String> {
+    let names = match (flag.is_flag, flag.short) {
+        (false, _) => "–".to_owned(),
+        (true, Some(short)) => format!("--{}, -{short}", flag.name),
+        (true, None) => format!("--{}", flag.name),
+    };
+    let default = match flag.default {
+        "" => "none",
+        text => text,
+    };
+    let here = match flag.becomes {
+        Becomes::Same => format!("--{}", flag.name),
+        Becomes::Option { name, how } => format!("--{name}: {how}"),
+        Becomes::Server => "the server's URL".to_owned(),
+        Becomes::Nothing(why) => format!("nothing: {why}"),
+    };
+    let here = here.replace('`', "");
+    vec![names, flag.variable.to_owned(), default.to_owned(), here]
 }
 
 #[test]
