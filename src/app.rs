@@ -30,7 +30,7 @@ use crate::identity::IdentityProviders;
 use crate::listener::{self, BindError, Bound, Drain, PassedSockets, Workers};
 use crate::oauth::AuthorizationServer;
 use crate::resource::ProtectedResource;
-use crate::routes::{MESSAGES_PATH, Routes, document_limit};
+use crate::routes::{MESSAGES_PATH, Requests, Routes, document_limit};
 use crate::signing::{SigningError, SigningKeys};
 use crate::store::{OpenError, Store};
 use crate::tls::{FilesError, KeyPairError};
@@ -292,6 +292,7 @@ impl Parts {
             documents: document_limit(),
             plain_http: tls.map(Tls::plain_http),
             hsts: tls.and_then(Tls::hsts),
+            requests: Requests::default(),
         }
     }
 
