@@ -26,6 +26,7 @@ mod gate;
 mod house;
 mod legacy_sse;
 mod limits;
+mod metrics;
 mod prefix;
 mod proxy;
 mod proxy_tls;
