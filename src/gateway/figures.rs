@@ -1,9 +1,8 @@
 //! What the gateway counts.
 
 use crate::telemetry::metrics::{Counts, Label};
-use crate::upstream::ChildFigures;
-use crate::upstream::JoinError;
 use crate::upstream::http::Trouble;
+use crate::upstream::{ChildFigures, JoinError};
 
 /// Why the wrapped server gave no answer. What it answered itself is none, its own errors included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
