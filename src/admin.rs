@@ -1,4 +1,7 @@
-//! Liveness and readiness, for orchestrators. They say nothing about anybody.
+//! Liveness and readiness, for orchestrators, and the listener where operators look. They say nothing
+//! about anybody.
+
+mod endpoints;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +10,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use crate::http::{Reply, full};
+pub use endpoints::Endpoints;
 
 /// Whether the guard takes new work. Clones share the state.
 #[derive(Clone)]
@@ -27,6 +31,11 @@ impl Health {
     /// From now on `/readyz` says no.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// What `/readyz` says.
+    pub fn is_ready(&self) -> bool {
+        !self.stopping.load(Ordering::Relaxed) && (self.is_equipped)()
     }
 
     /// `/healthz`: the process answers.
@@ -69,12 +78,15 @@ mod tests {
         let health = Health::new(move || asked.load(Ordering::Relaxed));
         let waiting = health.ready();
         assert_eq!(waiting.status(), 503);
+        assert!(!health.is_ready());
         let said = waiting.into_body();
         assert!(matches!(said, Body::Full(Some(text)) if text == "not ready\n"));
         assert_eq!(health.live().status(), 200);
         has_certificate.store(true, Ordering::Relaxed);
         assert_eq!(health.ready().status(), 200);
+        assert!(health.is_ready());
         health.stop();
+        assert!(!health.is_ready());
         assert_eq!(health.ready().status(), 503);
         assert_eq!(health.live().status(), 200);
     }

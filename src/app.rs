@@ -5,12 +5,14 @@
 //! Reload (SIGHUP): all is read and judged anew, and who may sign in is taken over; a configuration
 //! that is refused changes nothing.
 //! Stop: not ready → no new connections → listening streams end → what is in flight finishes, or the
-//! grace runs out → children → store.
+//! grace runs out → children → store → metrics.
 
+mod admin;
 mod certificates;
+mod metrics;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
@@ -18,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::rustls;
 
-use crate::admin::Health;
+use crate::admin::{Endpoints, Health};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Reread, StoreSettings};
 use crate::crypto::{Keyring, KeyringError};
@@ -30,12 +32,14 @@ use crate::identity::IdentityProviders;
 use crate::listener::{self, BindError, Bound, Drain, PassedSockets, Workers};
 use crate::oauth::AuthorizationServer;
 use crate::resource::ProtectedResource;
-use crate::routes::{MESSAGES_PATH, Routes, document_limit};
+use crate::routes::{MESSAGES_PATH, Requests, Routes, document_limit};
 use crate::signing::{SigningError, SigningKeys};
 use crate::store::{OpenError, Store};
 use crate::tls::{FilesError, KeyPairError};
 use crate::upstream::Upstream;
+use admin::AdminListener;
 use certificates::Tls;
+use metrics::Metrics;
 
 /// Overdue requests and idle sessions are looked for this often.
 const SWEEP_SESSIONS: Duration = Duration::from_secs(1);
@@ -76,6 +80,7 @@ pub struct Guard {
     health: Health,
     drain: Drain,
     workers: Workers,
+    admin: Option<AdminListener>,
     shutdown_grace: Duration,
     /// Who may sign in with which provider without being on a list; changes with every reload.
     open_to_anybody: watch::Sender<Vec<String>>,
@@ -143,9 +148,10 @@ impl Guard {
     /// Starts all parts. Must be called on a runtime, which then does the periodic chores.
     pub async fn start(
         config: &Config,
-        sockets: PassedSockets,
+        mut sockets: PassedSockets,
         clock: Clock,
     ) -> Result<Self, Error> {
+        let started = SystemTime::now();
         let (store, keyring) = open_state(&config.store, &clock)?;
         let signing = signing_keys(&config.upstream, &store, &keyring, &clock).await?;
         let tls = Tls::open(config, &store, &keyring, &clock).await?;
@@ -153,9 +159,24 @@ impl Guard {
         let health = health(config, tls.as_ref());
         let drain = Drain::new();
         let routes = Arc::new(parts.routes(config, &health, tls.as_ref()));
+        let admin = admin::bind(config, sockets.take_admin())?;
         let workers = bind(config, tls.as_ref(), sockets)?
             .serve(&routes, &drain)
             .map_err(Error::Runtime)?;
+        let metrics = Metrics {
+            started,
+            health: health.clone(),
+            drain: drain.clone(),
+            workers: workers.figures(),
+            routes,
+            certificates: tls
+                .as_ref()
+                .map(|tls| tls.watch(config.external_url.host())),
+        };
+        let admin = match admin {
+            Some(bound) => Some(serve_metrics(bound, metrics)?),
+            None => None,
+        };
         let (open_to_anybody, rules) = watch::channel(config.open_to_anybody.clone());
         let mut chores = parts.chores(&store, &rules);
         let look_at_files = tls.as_ref().map(Tls::look_now);
@@ -170,6 +191,7 @@ impl Guard {
             health,
             drain,
             workers,
+            admin,
             shutdown_grace: config.shutdown_grace,
             open_to_anybody,
         })
@@ -225,6 +247,9 @@ impl Guard {
         self.chores.shutdown().await;
         self.workers.join();
         self.store.close().await;
+        if let Some(admin) = self.admin {
+            admin.stop().await;
+        }
     }
 }
 
@@ -292,6 +317,7 @@ impl Parts {
             documents: document_limit(),
             plain_http: tls.map(Tls::plain_http),
             hsts: tls.and_then(Tls::hsts),
+            requests: Requests::default(),
         }
     }
 
@@ -360,6 +386,11 @@ fn health(config: &Config, tls: Option<&Tls>) -> Health {
         None => Health::new(|| true),
         Some(tls) => Health::new(tls.readiness(config.external_url.host())),
     }
+}
+
+fn serve_metrics(bound: Bound, metrics: Metrics) -> Result<AdminListener, Error> {
+    let endpoints = Endpoints::new(metrics.health.clone(), move || metrics.text());
+    AdminListener::serve(bound, endpoints).map_err(Error::Runtime)
 }
 
 fn bind(config: &Config, tls: Option<&Tls>, sockets: PassedSockets) -> Result<Bound, Error> {

@@ -6,6 +6,7 @@
 
 mod cors;
 mod plain_http;
+mod requests;
 
 use std::future::ready;
 use std::pin::Pin;
@@ -32,6 +33,8 @@ use crate::resource::{ProtectedResource, SSE_PATH, Transport};
 use crate::signing::SigningKeys;
 use cors::Cors;
 pub use plain_http::PlainHttp;
+use requests::Class;
+pub use requests::{Requests, StatusClass};
 
 /// Where things are.
 #[derive(Clone, Copy, Debug)]
@@ -210,6 +213,7 @@ pub struct Routes {
     pub plain_http: Option<PlainHttp>,
     /// What is said over TLS as Strict-Transport-Security (RFC 6797).
     pub hsts: Option<HeaderValue>,
+    pub requests: Requests,
 }
 
 impl Service for Routes {
@@ -217,20 +221,26 @@ impl Service for Routes {
     /// flight would carry it.
     fn call(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Reply> {
         let clear = self.plain_http.as_ref().filter(|_| !peer.is_secure);
-        let way: Result<Box<Inbound>, Pin<Box<dyn Future<Output = Reply>>>> = match clear {
+        let mut class = Class::Other;
+        let way: Result<_, Pin<Box<dyn Future<Output = Reply>>>> = match clear {
             Some(plain_http) => Err(Box::pin(
                 self.answer_in_the_clear(plain_http, request, peer),
             )),
             None => match self.canonicalise(request, peer) {
-                Ok(inbound) => Ok(Box::new(inbound)),
+                Ok(inbound) => {
+                    let route = Route::of(self.layout(), inbound.path());
+                    class = Class::of(route);
+                    Ok((route, Box::new(inbound)))
+                }
                 Err(refusal) => Err(Box::pin(ready(refusal.reply()))),
             },
         };
         async move {
             let mut reply = match way {
-                Ok(inbound) => self.answer(inbound).await,
+                Ok((route, inbound)) => self.answer(route, inbound).await,
                 Err(other) => other.await,
             };
+            self.requests.count(class, reply.status());
             let headers = reply.headers_mut();
             headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             if let Some(hsts) = self.hsts.as_ref().filter(|_| peer.is_secure) {
@@ -272,8 +282,8 @@ impl Routes {
         }
     }
 
-    async fn answer(&self, request: Box<Inbound>) -> Reply {
-        let Some(route) = Route::of(self.layout(), request.path()) else {
+    async fn answer(&self, route: Option<Route>, request: Box<Inbound>) -> Reply {
+        let Some(route) = route else {
             return self.unknown(&request);
         };
         // Orchestrators probe by address; the answer says nothing that depends on the name.

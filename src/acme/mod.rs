@@ -60,6 +60,10 @@ pub struct HostState {
     pub next_attempt: Option<Timestamp>,
     /// Why there is no newer certificate, and what to do; fit for a log.
     pub last_error: Option<String>,
+    /// Orders in a row that came to nothing.
+    pub failures: u32,
+    /// When the last of them did.
+    pub failed_at: Option<Timestamp>,
 }
 
 /// Obtains certificates and renews them.

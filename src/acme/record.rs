@@ -67,6 +67,9 @@ pub(super) struct AttemptsRecord {
     /// The proof to offer then.
     pub(super) next_kind: Kind,
     pub(super) error: Option<String>,
+    /// When the last one came to nothing.
+    #[serde(default)]
+    pub(super) failed_at: Option<Timestamp>,
 }
 
 /// Reads and writes the records of one directory.

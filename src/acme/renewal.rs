@@ -81,17 +81,20 @@ impl Acme {
             self.note(host, |host| {
                 host.state.next_attempt = Some(record.renew_at);
                 host.state.last_error = None;
+                host.state.failures = 0;
             });
             return Ok(record.renew_at.min(record.ask_at).min(now.after(LOOK)));
         }
         let key = self.records.lease_key(host);
         let attempts = self.records.attempts(host).await?;
         if let Some(attempts) = attempts.filter(|attempts| now < attempts.next_at) {
+            let is_ordered = Lease::is_held(&self.records.store, &key).await?;
             self.note(host, |host| {
                 host.state.next_attempt = Some(attempts.next_at);
                 host.state.last_error.clone_from(&attempts.error);
+                host.state.failures = attempts.failures.saturating_sub(is_ordered.into());
+                host.state.failed_at = attempts.failed_at;
             });
-            let is_ordered = Lease::is_held(&self.records.store, &key).await?;
             let look = if is_ordered {
                 LOOK_WHILE_ORDERED
             } else {
@@ -148,6 +151,7 @@ impl Acme {
                 let peace = self.clock.now().after(failure.wait);
                 attempt.next_at = attempt.next_at.max(peace);
                 attempt.error = Some(failure.text());
+                attempt.failed_at = Some(self.clock.now());
                 if failure.is_unproved {
                     attempt.next_kind = attempt.next_kind.other();
                 }
@@ -167,6 +171,7 @@ impl Acme {
             next_at: record.renew_at.min(pace),
             next_kind: record.proved_by,
             error: None,
+            failed_at: None,
         };
         self.records.put_attempts(host, &attempts).await
     }
@@ -251,6 +256,7 @@ fn next_attempt(
         failures,
         next_at: now.after(pause(failures, Chance::draw())),
         next_kind: earlier.as_ref().map_or(proved, |earlier| earlier.next_kind),
+        failed_at: earlier.as_ref().and_then(|earlier| earlier.failed_at),
         error: earlier.and_then(|earlier| earlier.error),
     }
 }
@@ -306,6 +312,9 @@ mod tests {
         assert_eq!(state.host, HOST);
         assert!(state.last_error.unwrap().contains("status 500"));
         assert!(state.not_after.is_none() && state.next_attempt.is_some());
+        assert_eq!(state.failures, 5);
+        let failed_at = state.failed_at.unwrap();
+        assert!(setting.clock.now().since(failed_at) < Duration::from_mins(12));
     }
 
     #[tokio::test]

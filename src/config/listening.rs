@@ -18,6 +18,9 @@ pub struct Listening {
     /// For TLS; empty where the guard speaks none. Not to be able to listen on one of these ends the
     /// start.
     pub secure: Vec<Address>,
+    /// For metrics and nothing that is guarded. Not to be able to listen on one of these ends the
+    /// start.
+    pub admin: Vec<Address>,
     /// Whether connections begin with a PROXY protocol header, and come from trusted proxies alone.
     pub proxy_protocol: bool,
 }
@@ -36,13 +39,16 @@ impl Listening {
             let what = format!("--listen and --tls-listen have one address: {address}");
             return Err(ConfigError::refused(what).hint("TLS and plain HTTP need one each"));
         }
+        let admin = raw.list("admin-listen", value::address)?;
         let plain = if given.is_empty() {
             Self::by_default(&url, !secure.is_empty())
         } else {
             Self::on(given)
         };
+        refuse_shared(&admin, plain.plain().chain(&secure))?;
         let listening = Self {
             secure,
+            admin,
             proxy_protocol: proxy_protocol(raw)?,
             ..plain
         };
@@ -88,9 +94,26 @@ impl Listening {
 
     /// An address that other machines may reach.
     fn exposed(&self) -> Option<&Address> {
-        self.plain()
-            .find(|address| matches!(address, Address::Tcp(tcp) if !tcp.ip().is_loopback()))
+        self.plain().find(|address| is_exposed(address))
     }
+}
+
+fn is_exposed(address: &Address) -> bool {
+    matches!(address, Address::Tcp(tcp) if !tcp.ip().is_loopback())
+}
+
+/// Metrics are for whom clients are not.
+fn refuse_shared<'a>(
+    admin: &[Address],
+    mut public: impl Iterator<Item = &'a Address>,
+) -> Result<(), ConfigError> {
+    // The system chooses another port each time.
+    let is_open = |address: &Address| matches!(address, Address::Tcp(tcp) if tcp.port() == 0);
+    let shared = public.find(|address| admin.contains(address) && !is_open(address));
+    shared.map_or(Ok(()), |address| {
+        let what = format!("--admin-listen has an address that clients come to: {address}");
+        Err(ConfigError::refused(what).hint("metrics need an address of their own"))
+    })
 }
 
 fn external_url(raw: &RawConfig) -> Result<ExternalUrl, ConfigError> {
@@ -142,6 +165,12 @@ pub(super) fn warnings(
     has_trusted_proxies: bool,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
+    if let Some(address) = listening.admin.iter().find(|address| is_exposed(address)) {
+        warnings.push(format!(
+            "--admin-listen {address} may be reached from other machines: whoever does sees the \
+             guard's figures, and nobody's name"
+        ));
+    }
     if !url.is_https() && !url.is_loopback() {
         warnings
             .push("--insecure-http: passwords and tokens cross the network in the clear".into());
@@ -229,6 +258,33 @@ mod tests {
         let raw = RawConfig::from_pairs([("external-url", "https://u:canary@x.org")], []).unwrap();
         let error = Listening::resolve(&raw).unwrap_err();
         assert!(!format!("{error} {:?}", error.hint_text()).contains("canary"));
+    }
+
+    #[test]
+    fn a156_metrics_have_an_address_of_their_own_and_a_warning_where_others_may_come() {
+        let resolved = |admin: &'static str| {
+            let pairs = [
+                ("external-url", "http://localhost:8080"),
+                ("admin-listen", admin),
+            ];
+            let raw = RawConfig::from_pairs(pairs, []).unwrap();
+            let (url, listening) = Listening::resolve(&raw)?;
+            Ok::<_, ConfigError>(warnings(&url, &listening, false))
+        };
+        for (admin, expected) in [
+            ("127.0.0.1:9464", 0),
+            ("unix:/run/metrics.sock", 0),
+            ("[::]:9464", 1),
+            ("127.0.0.1:9464,10.0.0.7:9464", 1),
+        ] {
+            assert_eq!(resolved(admin).unwrap().len(), expected, "{admin}");
+        }
+        let error = resolved("127.0.0.1:8080").unwrap_err().to_string();
+        assert!(error.contains("--admin-listen"), "{error}");
+        assert_eq!(
+            listening(&[("external-url", "http://localhost:1")]).len(),
+            2
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod awaited;
 mod bridge;
+mod figures;
 mod places;
 mod proxy;
 mod reply;
@@ -25,6 +26,7 @@ use crate::signing::SigningKeys;
 use crate::upstream::Upstream;
 
 use bridge::Bridge;
+pub use figures::{Failure, Figures};
 use proxy::{Assertions, IdentityHeaders, Proxy};
 
 /// The gateway's own limits; those of the children are the upstream's.
@@ -161,6 +163,15 @@ impl Gateway {
             Server::Bridge(bridge) => bridge.answer(endpoint, request, &principal).await,
             // Boxed: a call to a command would carry room for it.
             Server::Proxy(proxy) => Box::pin(proxy.answer(request, &principal)).await,
+        }
+    }
+
+    /// What it has to tell of itself.
+    pub fn figures(&self) -> Figures<'_> {
+        let limited = self.calls.refused();
+        match &self.server {
+            Server::Bridge(bridge) => bridge.figures(limited),
+            Server::Proxy(proxy) => proxy.figures(limited),
         }
     }
 

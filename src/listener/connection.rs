@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::activity::{Activity, Observed, Watched};
 use super::deadlines::{Timeouts, Watchdog};
+use super::figures::Figures;
 use super::news::{News, Tidings};
 use super::stream::Stream;
 use super::{Drain, Peer, Service};
@@ -36,6 +37,7 @@ pub(super) struct Server<S> {
     pub(super) service: Arc<S>,
     pub(super) drain: Drain,
     pub(super) timeouts: Timeouts,
+    pub(super) figures: Arc<Figures>,
 }
 
 /// Serves an HTTP/1.1 connection until it ends, times out, or the drain cuts it off.
@@ -107,23 +109,24 @@ pub(super) async fn exchange<S: Service>(
     let exchange = activity.begin();
     let begun = AssertUnwindSafe(|| server.service.call(request, peer));
     let reply = match catch_unwind(begun) {
-        Ok(call) => isolated(pin!(call)).await,
-        Err(_) => failure(),
+        Ok(call) => isolated(pin!(call), &server.figures).await,
+        Err(_) => failure(&server.figures),
     };
     Ok(reply.map(|body| Watched::new(body, exchange)))
 }
 
 /// A panic costs its own request and connection, no more.
-async fn isolated(mut call: Pin<&mut impl Future<Output = Reply>>) -> Reply {
+async fn isolated(mut call: Pin<&mut impl Future<Output = Reply>>, figures: &Figures) -> Reply {
     poll_fn(|context| {
         // Whatever state it leaves behind goes with the future, which is not polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)));
-        polled.unwrap_or_else(|_| Poll::Ready(failure()))
+        polled.unwrap_or_else(|_| Poll::Ready(failure(figures)))
     })
     .await
 }
 
-fn failure() -> Reply {
+fn failure(figures: &Figures) -> Reply {
+    figures.panics.count();
     tracing::error!("a request was given up: its handler panicked");
     let mut reply = Reply::new(full("internal error\n"));
     *reply.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;

@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::figures::{Figures, Refused};
+
 /// The counts of one guard, shared by its workers.
 pub(super) struct Limits {
     max: usize,
     max_per_address: usize,
     open: Mutex<Open>,
+    figures: Arc<Figures>,
 }
 
 #[derive(Default)]
@@ -43,11 +46,12 @@ pub(super) struct Permit {
 }
 
 impl Limits {
-    pub(super) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
+    pub(super) fn new(max: usize, max_per_address: usize, figures: Arc<Figures>) -> Arc<Self> {
         Arc::new(Self {
             max,
             max_per_address,
             open: Mutex::default(),
+            figures,
         })
     }
 
@@ -59,9 +63,11 @@ impl Limits {
         let of_network = network
             .and_then(|network| open.by_network.get(&network).copied())
             .unwrap_or_default();
-        if open.total >= self.max || of_network >= self.max_per_address {
-            open.refused += 1;
-            return Err(open.refused);
+        if open.total >= self.max {
+            return Err(self.refuse(&mut open, Refused::Limit));
+        }
+        if of_network >= self.max_per_address {
+            return Err(self.refuse(&mut open, Refused::AddressLimit));
         }
         open.total += 1;
         if let Some(network) = network {
@@ -72,6 +78,12 @@ impl Limits {
             limits: Arc::clone(self),
             network,
         })
+    }
+
+    fn refuse(&self, open: &mut Open, why: Refused) -> u64 {
+        self.figures.refused.count(why);
+        open.refused += 1;
+        open.refused
     }
 
     /// The counts are whole between any two statements: a panic elsewhere leaves them usable.
@@ -88,8 +100,7 @@ impl Permit {
         let mut open = self.limits.lock();
         let of_network = open.by_network.get(&network).copied().unwrap_or_default();
         if of_network >= self.limits.max_per_address {
-            open.refused += 1;
-            return Err(open.refused);
+            return Err(self.limits.refuse(&mut open, Refused::AddressLimit));
         }
         open.by_network.insert(network, of_network + 1);
         self.network = Some(network);
@@ -123,13 +134,14 @@ mod tests {
 
     #[test]
     fn a117_one_address_cannot_take_every_place() {
-        let limits = Limits::new(10, 2);
+        let limits = Limits::new(10, 2, Arc::default());
         let held = [
             admit(&limits, "192.0.2.1"),
             admit(&limits, "::ffff:192.0.2.1"),
         ];
         assert!(held.iter().all(Result::is_ok));
         assert_eq!(admit(&limits, "192.0.2.1").err(), Some(1));
+        assert_eq!(limits.figures.refused.total(Refused::AddressLimit), 1);
         assert!(admit(&limits, "192.0.2.2").is_ok());
         drop(held);
         assert!(admit(&limits, "192.0.2.1").is_ok());
@@ -137,7 +149,7 @@ mod tests {
 
     #[test]
     fn a117_one_ipv6_network_counts_as_one_address() {
-        let limits = Limits::new(10, 1);
+        let limits = Limits::new(10, 1, Arc::default());
         let held = admit(&limits, "2001:db8::1");
         assert!(held.is_ok());
         assert!(admit(&limits, "2001:db8::ffff:2").is_err());
@@ -146,7 +158,7 @@ mod tests {
 
     #[test]
     fn a117_loopback_is_counted_like_any_other() {
-        let limits = Limits::new(10, 1);
+        let limits = Limits::new(10, 1, Arc::default());
         let held = admit(&limits, "127.0.0.1");
         assert!(held.is_ok());
         assert!(admit(&limits, "127.0.0.1").is_err());
@@ -154,7 +166,7 @@ mod tests {
 
     #[test]
     fn a117_an_address_that_is_known_later_counts_from_then_on() {
-        let limits = Limits::new(10, 1);
+        let limits = Limits::new(10, 1, Arc::default());
         let peer = "192.0.2.1".parse().unwrap();
         let mut first = limits.admit(None).unwrap();
         let mut second = limits.admit(None).unwrap();
@@ -167,17 +179,19 @@ mod tests {
 
     #[test]
     fn the_total_binds_everybody() {
-        let limits = Limits::new(2, 2);
+        let limits = Limits::new(2, 2, Arc::default());
         let held = [limits.admit(None), admit(&limits, "192.0.2.1")];
         assert!(held.iter().all(Result::is_ok));
         assert!(limits.admit(None).is_err());
         assert_eq!(admit(&limits, "192.0.2.2").err(), Some(2));
+        assert_eq!(limits.figures.refused.total(Refused::Limit), 2);
+        assert_eq!(limits.figures.refused.total(Refused::AddressLimit), 0);
     }
 
     proptest! {
         #[test]
         fn nothing_is_left_when_all_have_gone(peers in proptest::collection::vec(0_u8..6, 0..60)) {
-            let limits = Limits::new(20, 5);
+            let limits = Limits::new(20, 5, Arc::default());
             let held: Vec<_> = peers
                 .iter()
                 .map(|peer| limits.admit((*peer > 0).then(|| IpAddr::from([192, 0, 2, *peer]))))

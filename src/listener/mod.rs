@@ -10,6 +10,7 @@ mod address;
 mod connection;
 mod deadlines;
 mod drain;
+mod figures;
 mod frames;
 mod handshake;
 mod home;
@@ -35,6 +36,7 @@ use crate::http::Reply;
 
 pub use address::{Address, AddressError};
 pub use drain::Drain;
+pub use figures::{Figures, Refused};
 pub use passed::{PassedError, PassedSockets};
 pub use proxy_header::LOCAL_HEADER;
 pub use socket::{BindError, Bound, bind};

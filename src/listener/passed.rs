@@ -13,6 +13,8 @@ use super::socket::{Door, Socket};
 #[derive(Default)]
 pub struct PassedSockets {
     pub(super) doors: Vec<Door>,
+    /// For metrics.
+    admin: Vec<Door>,
 }
 
 /// What a socket is for, by its name (`FileDescriptorName=`).
@@ -20,6 +22,7 @@ pub struct PassedSockets {
 enum Role {
     Http,
     Https,
+    Admin,
 }
 
 /// Why passed sockets cannot be used.
@@ -32,8 +35,6 @@ pub enum PassedError {
          `https` by FileDescriptorName= in their .socket units"
     )]
     TooMany(usize),
-    #[error("passed socket {0} is for the admin listener, which there is not: remove it")]
-    Admin(usize),
     #[error(
         "passed socket {0} is no stream socket that listens: set Accept=no in its .socket unit"
     )]
@@ -56,13 +57,23 @@ impl PassedSockets {
             .map_err(PassedError::NotACount)?;
         let roles = roles(count, &variable("LISTEN_FDNAMES"))?;
         let mut passed = ListenFd::from_env();
-        let doors = roles
-            .into_iter()
-            .enumerate()
-            .map(|(index, role)| door(&mut passed, index, role));
-        Ok(Self {
-            doors: doors.collect::<Result<_, _>>()?,
-        })
+        let mut taken = Self::default();
+        for (index, role) in roles.into_iter().enumerate() {
+            let door = door(&mut passed, index, role)?;
+            match role {
+                Role::Http | Role::Https => taken.doors.push(door),
+                Role::Admin => taken.admin.push(door),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Takes those for the admin listener out.
+    pub fn take_admin(&mut self) -> Self {
+        Self {
+            doors: std::mem::take(&mut self.admin),
+            admin: Vec::new(),
+        }
     }
 
     pub const fn is_empty(&self) -> bool {
@@ -70,15 +81,15 @@ impl PassedSockets {
     }
 }
 
-/// By name, or else by order: plain HTTP first, then TLS. systemd names a socket after its unit
+/// By name, or else by order: plain HTTP first, then TLS; never for metrics. systemd names a socket after its unit
 /// unless told otherwise, so every other name is no name.
 fn roles(count: usize, names: &str) -> Result<Vec<Role>, PassedError> {
     let mut unnamed = [Role::Http, Role::Https].into_iter();
     let mut names = names.split(':');
-    let role = |index: usize| match names.next().unwrap_or_default() {
+    let role = |_| match names.next().unwrap_or_default() {
         "http" => Ok(Role::Http),
         "https" => Ok(Role::Https),
-        "admin" => Err(PassedError::Admin(index + 1)),
+        "admin" => Ok(Role::Admin),
         _ => unnamed.next().ok_or(PassedError::TooMany(count)),
     };
     (0..count).map(role).collect()
@@ -111,7 +122,7 @@ mod tests {
 
     #[test]
     fn names_tell_what_a_socket_is_for_and_then_the_order() {
-        use Role::{Http, Https};
+        use Role::{Admin, Http, Https};
         for (count, names, expected) in [
             (0, "", &[][..]),
             (1, "", &[Http]),
@@ -121,6 +132,7 @@ mod tests {
             (2, "https:guard.socket", &[Https, Http]),
             (3, "http:http:https", &[Http, Http, Https]),
             (2, "guard.socket:guard.socket", &[Http, Https]),
+            (2, "admin:guard.socket", &[Admin, Http]),
         ] {
             assert_eq!(roles(count, names).unwrap(), expected, "{names}");
         }
@@ -129,7 +141,6 @@ mod tests {
     #[test]
     fn sockets_that_nobody_could_tell_apart_are_refused() {
         assert!(matches!(roles(3, ""), Err(PassedError::TooMany(3))));
-        assert!(matches!(roles(2, "http:admin"), Err(PassedError::Admin(2))));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio_rustls::rustls::ServerConfig;
 use super::connection::{self, Server};
 use super::deadlines::Timeouts;
 use super::drain::Present;
+use super::figures::{Figures, Refused};
 use super::handshake::{Handshakes, Protocol};
 use super::limits::{Limits, Permit};
 use super::proxy_header::Proxies;
@@ -42,11 +43,17 @@ const CROWD: usize = 64;
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
     stop: watch::Sender<()>,
+    figures: Arc<Figures>,
     // Removed when the workers have gone.
     _files: Vec<SocketFile>,
 }
 
 impl Workers {
+    /// What they have to tell of themselves.
+    pub fn figures(&self) -> Arc<Figures> {
+        Arc::clone(&self.figures)
+    }
+
     /// Ends every worker with all that runs on it, and waits for that. Until then workers live on,
     /// also when the drain has closed the last connection: children's pipes are theirs, too.
     pub fn join(self) {
@@ -72,9 +79,11 @@ impl Bound {
         timeouts: Timeouts,
     ) -> io::Result<Workers> {
         let settings = &self.settings;
+        let figures: Arc<Figures> = Arc::default();
         let limits = Limits::new(
             settings.max_connections,
             settings.max_connections_per_address,
+            Arc::clone(&figures),
         );
         let proxies = settings.proxies.clone().map(Proxies::new).map(Arc::new);
         let (desks, inboxes): (Vec<_>, Vec<_>) =
@@ -94,6 +103,7 @@ impl Bound {
                     service: Arc::clone(service),
                     drain: drain.clone(),
                     timeouts,
+                    figures: Arc::clone(&figures),
                 },
             };
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -107,6 +117,7 @@ impl Bound {
         Ok(Workers {
             threads,
             stop,
+            figures,
             _files: self
                 .doors
                 .into_iter()
@@ -316,6 +327,7 @@ impl<S: Service> Worker<S> {
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
+                    self.server.figures.deaf.count();
                     // It comes and goes with every connection that closes.
                     if complained.is_none_or(|then| then.elapsed() >= QUIET) {
                         complained = Some(Instant::now());
@@ -400,7 +412,9 @@ impl<S: Service> Worker<S> {
             () = self.server.drain.ended() => return,
             introduced = proxies.introduced(socket, place.address(), patience) => introduced,
         };
-        let Ok(client) = introduced else { return };
+        let Ok(client) = introduced else {
+            return self.server.figures.refused.count(Refused::ProxyHeader);
+        };
         place.peer = client.or(place.peer);
         if let Some(peer) = place.peer
             && let Err(refused) = place.permit.belongs_to(peer)
@@ -425,7 +439,7 @@ impl<S: Service> Worker<S> {
             accepted = handshakes.accept(socket, patience) => accepted,
         };
         let Some((tls, protocol)) = accepted else {
-            return;
+            return self.server.figures.refused.count(Refused::Handshake);
         };
         let ahead = Bytes::new();
         let stream = Stream::Tls(Box::new(Secured { tls, ahead }));
@@ -445,6 +459,7 @@ impl<S: Service> Worker<S> {
             service,
             drain,
             timeouts,
+            ..
         } = &*self.server;
         if let Ok(home) = home::of(&mut stream, &**service, drain, timeouts.head).await {
             self.settle(stream, place, home).await;

@@ -17,8 +17,9 @@ use super::AuthorizationServer;
 use super::answer::Answer;
 use super::authorize::{AuthorizationRequest, ConsentPage, MAX_QUERY, PAGE_LIFETIME};
 use super::browser::Browser;
-use super::departure::{log_failure, unreachable};
+use super::departure::unreachable;
 use super::error::{ErrorCode, OAuthError, RETRY, clean, retry_after};
+use super::figures::SignIn;
 use super::problem::Problem;
 use super::redirect_uri::RedirectUri;
 use super::sign_in_problem::SignInProblem;
@@ -138,13 +139,14 @@ impl AuthorizationServer {
             .complete(back.provider, &transaction.handshake, callback);
         let error = match signed_in.await {
             Ok(identity) => {
+                self.count(back, SignIn::Ok);
                 let code = self.issue(&transaction.request, identity).await?;
                 return Ok(self.over(back, self.answer_to(back).code(&code)));
             }
             Err(SignInError::Refused(refusal)) => return Ok(self.refuse(back, &refusal)),
             Err(error) => error,
         };
-        log_failure(back.provider, &error);
+        self.failed(back.provider, &error);
         let problem = SignInProblem::from(&error);
         if problem == SignInProblem::Unavailable {
             // Its code may well be good still: the same address can be asked for once more.
@@ -167,13 +169,20 @@ impl AuthorizationServer {
             self.answer_to(back)
                 .error(&OAuthError::new(ErrorCode::AccessDenied, what))
         } else {
+            self.count(back, SignIn::Failed);
             Problem::from(SignInProblem::Broken).page(&self.settings.server_name)
         };
         Ok(self.over(back, reply))
     }
 
+    fn count(&self, back: &Return<'_>, outcome: SignIn) {
+        let sign_ins = self.figures.sign_ins_at(Some(back.provider));
+        sign_ins.count(outcome);
+    }
+
     /// Who signed in but is not let in sees as whom, what is missing, and can try another account.
     fn refuse(&self, back: &Return<'_>, refusal: &Refusal) -> Reply {
+        self.count(back, SignIn::Refused);
         let provider = back.provider.name();
         tracing::warn!(
             event = "sign_in_refused",
@@ -198,6 +207,7 @@ impl AuthorizationServer {
     /// The provider says that it cannot sign anybody in now. The code's way is closed, so a person
     /// starts from the consent page, whenever they like; this sign-in stays as it is.
     fn out_of_order(&self, back: &Return<'_>) -> Reply {
+        self.count(back, SignIn::Failed);
         let problem = unreachable(&back.provider_name);
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let mut reply = self.ask_anew(back, status, &problem, None);

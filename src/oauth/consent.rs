@@ -24,6 +24,7 @@ use super::answer::Answer;
 use super::authorize::{AuthorizationRequest, ConsentPage};
 use super::browser::Browser;
 use super::error::{ErrorCode, OAuthError, retry_after};
+use super::figures::SignIn;
 use super::problem::Problem;
 use super::redirect_uri::RedirectUri;
 
@@ -134,12 +135,17 @@ impl AuthorizationServer {
             .identity
             .local()
             .sign_in(&submission.name, password, submission.from);
+        let sign_ins = self.figures.sign_ins_at(None);
         match signed_in.await {
             Ok(identity) => {
+                sign_ins.count(SignIn::Ok);
                 let code = self.issue(&submission.request, identity).await?;
                 Ok(self.answer(submission).code(&code))
             }
-            Err(refused) => Ok(self.ask_again(submission, &refused)),
+            Err(refused) => {
+                sign_ins.count(SignIn::Refused);
+                Ok(self.ask_again(submission, &refused))
+            }
         }
     }
 
@@ -187,6 +193,7 @@ impl AuthorizationServer {
                 None,
             ),
             Refused::Later(wait) => {
+                self.figures.braked.count();
                 let wait = retry_after(*wait);
                 let seconds = wait.to_str().unwrap_or("60");
                 let problem = format!("Too many attempts. Wait {seconds} seconds, then try again.");

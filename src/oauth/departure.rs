@@ -14,6 +14,7 @@ use super::AuthorizationServer;
 use super::answer::see_other;
 use super::consent::Submission;
 use super::error::{RETRY, retry_after};
+use super::figures::SignIn;
 use super::problem::Problem;
 use super::sign_in_problem::SignInProblem;
 
@@ -40,7 +41,7 @@ impl AuthorizationServer {
         let departure = match begun.await {
             Ok(departure) => departure,
             Err(error) => {
-                log_failure(kind, &error);
+                self.failed(kind, &error);
                 return match error {
                     SignInError::Unavailable(_) => Ok(self.out_of_reach(submission, &name)),
                     _ => Err(SignInProblem::from(&error).into()),
@@ -57,6 +58,12 @@ impl AuthorizationServer {
             reply.headers_mut().insert(SET_COOKIE, cookie);
         }
         Ok(reply)
+    }
+
+    pub(super) fn failed(&self, kind: ProviderKind, error: &SignInError) {
+        self.figures.sign_ins_at(Some(kind)).count(SignIn::Failed);
+        tracing::warn!(event = "sign_in_failed", provider = kind.name(), %error,
+            "a sign-in at an identity provider came to nothing");
     }
 
     /// What people call a provider; `None`: it is not configured.
@@ -81,11 +88,6 @@ impl AuthorizationServer {
 /// For the alert on the consent page.
 pub(super) fn unreachable(name: &str) -> String {
     format!("{name} cannot be reached now. Wait a moment, then try again.")
-}
-
-pub(super) fn log_failure(kind: ProviderKind, error: &SignInError) {
-    tracing::warn!(event = "sign_in_failed", provider = kind.name(), %error,
-        "a sign-in at an identity provider came to nothing");
 }
 
 #[cfg(test)]

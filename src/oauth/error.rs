@@ -17,7 +17,7 @@ pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 /// The error codes of RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1, RFC 7591 §3.2.2, RFC 8707 §2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ErrorCode {
+pub enum ErrorCode {
     AccessDenied,
     InvalidClient,
     InvalidClientMetadata,

@@ -12,6 +12,7 @@ mod departure;
 mod error;
 #[cfg(test)]
 mod federated;
+mod figures;
 #[cfg(test)]
 mod fixture;
 mod metadata;
@@ -43,6 +44,7 @@ use crate::store::Store;
 use client::Clients;
 use transaction::Transactions;
 
+pub use figures::Figures;
 pub use redirect_uri::RedirectPattern;
 
 /// Who may register a client (RFC 7591).
@@ -105,6 +107,7 @@ pub struct AuthorizationServer {
     authorizations: RateLimit,
     failed_redemptions: RateLimit,
     departures: RateLimit,
+    figures: Figures,
 }
 
 impl AuthorizationServer {
@@ -131,6 +134,7 @@ impl AuthorizationServer {
             authorizations: authorize::rate_limit(),
             failed_redemptions: token::rate_limit(),
             departures: departure::rate_limit(),
+            figures: Figures::default(),
         })
     }
 
@@ -147,6 +151,22 @@ impl AuthorizationServer {
             Endpoint::Token => self.token(request).await,
             Endpoint::Revoke => self.revoke(request).await,
         }
+    }
+
+    /// What it has to tell of itself.
+    pub const fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// How often somebody had to wait, by what for.
+    pub fn limited(&self) -> [(&'static str, u64); 5] {
+        [
+            ("registration", self.registrations.refused()),
+            ("authorization", self.authorizations.refused()),
+            ("departure", self.departures.refused()),
+            ("password", self.figures.braked.total()),
+            ("token", self.failed_redemptions.refused()),
+        ]
     }
 
     /// Removes clients that were never used. The `app` calls it every few minutes.

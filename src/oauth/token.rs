@@ -10,6 +10,7 @@ use serde_json::json;
 use super::client::Client;
 use super::client_authentication::{parameter, read_form, refusal, required, tried_basic};
 use super::error::{ErrorCode, OAuthError, json as json_reply};
+use super::figures::GrantType;
 use super::{AuthorizationServer, scope, target};
 use crate::grant::{GrantError, Redemption, TokenPair};
 use crate::http::form::Form;
@@ -27,19 +28,16 @@ pub(super) fn rate_limit() -> RateLimit {
     RateLimit::new(BURST, PER_SECOND, MAX_NETWORKS)
 }
 
-/// The two grants there are.
-enum GrantType {
-    AuthorizationCode,
-    RefreshToken,
-}
-
 impl AuthorizationServer {
     pub(super) async fn token(&self, request: Inbound) -> Reply {
         let tried_basic = tried_basic(&request.headers);
         let from = request.client;
         match self.try_token(request).await {
             Ok(pair) => answer(&pair),
-            Err(error) => refusal(&self.slowed(error, from), tried_basic),
+            Err(error) => {
+                self.figures.token_errors.count(error.code);
+                refusal(&self.slowed(error, from), tried_basic)
+            }
         }
     }
 
@@ -61,10 +59,12 @@ impl AuthorizationServer {
         let grant_type = GrantType::of(&form)?;
         let client = self.authenticate_client(&headers, &form).await?;
         self.check_target(&form)?;
-        match grant_type {
-            GrantType::AuthorizationCode => self.redeem(&client, &form).await,
-            GrantType::RefreshToken => self.refresh(&client, &form).await,
-        }
+        let pair = match grant_type {
+            GrantType::AuthorizationCode => self.redeem(&client, &form).await?,
+            GrantType::RefreshToken => self.refresh(&client, &form).await?,
+        };
+        self.figures.tokens.count(grant_type);
+        Ok(pair)
     }
 
     async fn redeem(&self, client: &Client, form: &Form) -> Result<TokenPair, OAuthError> {

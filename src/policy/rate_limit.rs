@@ -19,6 +19,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
 use super::Network;
+use crate::telemetry::metrics::Counter;
 
 /// The slowest rate there is: one a day.
 const SLOWEST: Duration = Duration::from_hours(24);
@@ -43,6 +44,7 @@ where
     checks: AtomicUsize,
     is_crowded: AtomicBool,
     pruned: Mutex<Option<C::Instant>>,
+    refused: Counter,
 }
 
 impl<K: Clone + Eq + Hash> RateLimit<K> {
@@ -71,6 +73,7 @@ impl<K: Clone + Eq + Hash, C: Clock + Clone> RateLimit<K, C> {
             checks: AtomicUsize::new(0),
             is_crowded: AtomicBool::new(false),
             pruned: Mutex::new(None),
+            refused: Counter::default(),
             clock,
         }
     }
@@ -82,7 +85,15 @@ impl<K: Clone + Eq + Hash, C: Clock + Clone> RateLimit<K, C> {
         } else {
             self.shared.check()
         };
-        checked.map_err(|refusal| refusal.wait_time_from(self.clock.now()))
+        checked.map_err(|refusal| {
+            self.refused.count();
+            refusal.wait_time_from(self.clock.now())
+        })
+    }
+
+    /// How often it was one too many.
+    pub fn refused(&self) -> u64 {
+        self.refused.total()
     }
 
     fn has_room(&self) -> bool {

@@ -1,9 +1,12 @@
-//! Logs: where they go and in what shape.
+//! Logs: where they go and in what shape. Metrics: what counts ([`metrics`]) and how it is told
+//! ([`exposition`]).
 //!
 //! One event is one line on stderr, JSON or text, whatever text of strangers is in it. The
 //! request path hands a line over and never waits for whoever reads them.
 
+pub mod exposition;
 mod log;
+pub mod metrics;
 
 use std::fmt;
 use std::str::FromStr;

@@ -24,6 +24,16 @@ const QUEUE: Duration = Duration::from_secs(1);
 /// What [`Children::stop`] waits beyond the two graces of a child that goes the hard way.
 const MARGIN: Duration = Duration::from_secs(3);
 
+/// How many children there are, and were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildFigures {
+    pub alive: usize,
+    /// Starts, those included that came to nothing.
+    pub started: u64,
+    /// Of these: came to nothing, or ended soon or in silence.
+    pub crashed: u64,
+}
+
 /// All children of one wrapped server.
 pub struct Children<C: Client> {
     settings: Settings,
@@ -39,6 +49,7 @@ struct Registry<C: Client> {
     quota: Quota,
     stopping: bool,
     started: u64,
+    crashed: u64,
     wires: HashMap<u64, Entry<C>>,
     /// User and shared isolation: by subject, or under the empty name.
     doors: HashMap<String, Door<C>>,
@@ -74,6 +85,7 @@ impl<C: Client> Children<C> {
                 quota: Quota::new(settings.max_children, limit_each),
                 stopping: false,
                 started: 0,
+                crashed: 0,
                 wires: HashMap::new(),
                 doors: HashMap::new(),
             }),
@@ -105,6 +117,16 @@ impl<C: Client> Children<C> {
     /// Children alive now: from before their start until their process is reaped.
     pub fn count(&self) -> usize {
         self.lock().quota.alive()
+    }
+
+    /// How many there are, and were.
+    pub fn figures(&self) -> ChildFigures {
+        let registry = self.lock();
+        ChildFigures {
+            alive: registry.quota.alive(),
+            started: registry.started,
+            crashed: registry.crashed,
+        }
     }
 
     /// Stops all children (stdin EOF → SIGTERM → SIGKILL of the group) and starts no more.
@@ -319,6 +341,7 @@ impl<C: Client> Slot<C> {
 impl<C: Client> Drop for Slot<C> {
     fn drop(&mut self) {
         let mut registry = self.children.lock();
+        registry.crashed += u64::from(self.ending.crashed);
         registry
             .quota
             .give_back(&self.subject, self.ending, Instant::now());

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use attachment::Attachment;
-pub use children::Children;
+pub use children::{ChildFigures, Children};
 pub use environment::{UnknownPlaceholder, check_placeholders, is_ours, uses_identity};
 pub use program::find_program;
 

@@ -277,6 +277,23 @@ fn the_logs_events_are_listed_as_they_are() {
 }
 
 #[test]
+fn the_metrics_are_listed_as_they_are() {
+    let document = Document::named("docs/operating.md");
+    let rows = document.rows();
+    let named = |text: &str| text.starts_with("mcp_guard_") || text.starts_with("process_");
+    let listed = rows.iter().map(|row| row[0].trim_matches('`'));
+    let listed: BTreeSet<&str> = listed.filter(|cell| named(cell)).collect();
+    let sources = rust_files("src/app").into_iter();
+    let sources: String = sources
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let literals = sources.split('"').filter(|text| named(text));
+    let metrics: BTreeSet<&str> = literals.collect();
+    assert!(metrics.len() > 10);
+    assert_eq!(listed, metrics);
+}
+
+#[test]
 fn the_readmes_way_to_test_is_the_one_that_is_run() {
     let readme = Document::named("README.md");
     let blocks = readme.blocks().into_iter();

@@ -27,6 +27,7 @@ mod house;
 mod legacy_sse;
 mod limits;
 mod migrate;
+mod metrics;
 mod prefix;
 mod proxy;
 mod proxy_tls;

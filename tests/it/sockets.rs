@@ -75,6 +75,17 @@ fn two_sockets_of_either_kind_are_served() {
 }
 
 #[test]
+fn a_passed_socket_by_the_name_of_admin_has_the_metrics_and_replaces_nothing_else() {
+    let (socket, port) = listener();
+    let guard = Guard::plan().passing(vec![socket.into()], "admin").start();
+    let asked = |port| Connection::open(port).exchange("GET", "/metrics", &[], "");
+    let metrics = asked(port);
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.body.contains("mcp_guard_ready 1\n"), "{metrics:?}");
+    assert_eq!(asked(guard.port).status, 404);
+}
+
+#[test]
 fn sockets_that_cannot_be_used_are_refused_with_a_reason() {
     let connected = || {
         let (listener, port) = listener();
@@ -86,7 +97,6 @@ fn sockets_that_cannot_be_used_are_refused_with_a_reason() {
     for (socket, names, reason) in [
         (connected(), "http", "Accept=no"),
         (file, "http", "no stream socket"),
-        (listener().0.into(), "admin", "admin"),
     ] {
         let output = Command::new("timeout")
             .args(["20", "sh", "-c", AS_SYSTEMD])

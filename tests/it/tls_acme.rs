@@ -18,7 +18,7 @@ const WELL: Duration = Duration::from_mins(1);
 const SHORT_LIVED: Duration = Duration::from_secs(40);
 
 /// Where a CA looks for proofs. They are held until a guard needs them.
-struct Ports {
+pub(crate) struct Ports {
     http: TcpListener,
     tls: TcpListener,
 }
@@ -32,7 +32,7 @@ impl Ports {
         }
     }
 
-    fn start(self, plan: Plan) -> Guard {
+    pub(crate) fn start(self, plan: Plan) -> Guard {
         let ProofPorts { http, tls } = self.numbers();
         drop(self);
         plan.start_with_tls_on(tls, http)
@@ -40,7 +40,7 @@ impl Ports {
 }
 
 /// A CA that comes to a guard's ports, and those.
-fn ca(validity: Duration) -> Option<(Pebble, Ports)> {
+pub(crate) fn ca(validity: Duration) -> Option<(Pebble, Ports)> {
     let held = || TcpListener::bind("127.0.0.1:0").unwrap();
     let ports = Ports {
         http: held(),
@@ -52,7 +52,7 @@ fn ca(validity: Duration) -> Option<(Pebble, Ports)> {
     Some((ca, ports))
 }
 
-fn plan(ca: &Pebble, issuer: &[u8]) -> Plan {
+pub(crate) fn plan(ca: &Pebble, issuer: &[u8]) -> Plan {
     Guard::plan().speaking_tls(issuer).with(&[
         "--tls-accept-tos",
         "--tls-directory-url",
@@ -65,7 +65,7 @@ fn plan(ca: &Pebble, issuer: &[u8]) -> Plan {
 }
 
 /// Waits for the first certificate.
-fn obtained(guard: &Guard) {
+pub(crate) fn obtained(guard: &Guard) {
     let issued = || guard.log().contains("certificate_issued");
     assert!(eventually(WELL, issued), "{}", guard.log());
 }

@@ -17,6 +17,11 @@ pub(super) const OPTIONS: &[Opt] = &[
         "loopback http: its port on loopback; with TLS: [::]:80, if possible; behind a TLS proxy: 127.0.0.1:8080",
     ),
     opt(
+        "admin-listen",
+        Kind::List("ADDRESS"),
+        "Where /metrics is, over plain HTTP without a token: IP:PORT or unix:PATH",
+    ),
+    opt(
         "no-auto-tls",
         Kind::Switch,
         "TLS ends in front of the guard",

@@ -18,13 +18,16 @@ const RESUME_PATIENCE: Duration = Duration::from_mins(5);
 const RESUME_BYTES: usize = 8 << 20;
 
 impl Session {
-    /// Gives up what has waited too long.
-    pub(super) fn expire(&self, request_timeout: Duration) {
+    /// Gives up what has waited too long. How many requests the server left unanswered.
+    pub(super) fn expire(&self, request_timeout: Duration) -> u64 {
+        let mut unanswered = 0;
         for exchange in self.overdue(request_timeout) {
+            unanswered += u64::from(exchange.cancelled_for().is_none());
             self.give_up(&exchange);
         }
         self.refuse_unheard();
         self.forget_finished();
+        unanswered
     }
 
     fn overdue(&self, request_timeout: Duration) -> Vec<Arc<Exchange>> {

@@ -19,13 +19,14 @@ use std::thread::ThreadId;
 
 use hyper::{Method, StatusCode};
 
-use super::{Endpoint, Settings, reply, session_id};
+use super::{Endpoint, Failure, Figures, Settings, reply, session_id};
 use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
 use crate::http::{Inbound, Reply};
 use crate::identity::IdentityProviders;
 use crate::resource::{Principal, Transport};
+use crate::telemetry::metrics::Counts;
 use crate::upstream::{self, Children};
 
 use super::places::Places;
@@ -40,6 +41,7 @@ pub(super) struct Bridge {
     /// Listening streams.
     streams: Places,
     clock: Clock,
+    failures: Counts<Failure>,
 }
 
 impl Bridge {
@@ -55,6 +57,7 @@ impl Bridge {
             sessions: Sessions::new(keyring),
             streams: Places::default(),
             clock,
+            failures: Counts::default(),
         }
     }
 
@@ -84,6 +87,15 @@ impl Bridge {
     /// Whether there is HTTP+SSE.
     pub(super) fn has_http_sse(&self) -> bool {
         !self.settings.streaming_only
+    }
+
+    pub(super) fn figures(&self, limited: u64) -> Figures<'_> {
+        Figures {
+            limited,
+            failures: &self.failures,
+            sessions: Some(self.sessions.count()),
+            children: Some(self.children.figures()),
+        }
     }
 
     /// Where the session's child has its pipes.
@@ -134,7 +146,8 @@ impl Bridge {
     /// Lets time take its toll: overdue requests, held messages, idle sessions.
     pub(super) fn sweep(&self) {
         for session in self.sessions.all() {
-            session.expire(self.settings.request_timeout);
+            let unanswered = session.expire(self.settings.request_timeout);
+            self.failures.add(Failure::Slow, unanswered);
             if session.has_ended() || session.idle_for() > self.settings.session_idle_timeout {
                 self.sessions.remove(&session);
                 session.close("the session was idle for too long");

@@ -75,6 +75,10 @@ impl Sessions {
         self.by_id.get(id)?.home()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
     pub(super) fn remove(&self, session: &Session) {
         self.by_id.remove(session.id());
     }

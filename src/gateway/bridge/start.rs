@@ -7,7 +7,7 @@ use hyper::header::HeaderValue;
 
 use super::exchange::First;
 use super::session::Session;
-use super::{Bridge, reply, session_id};
+use super::{Bridge, Failure, reply, session_id};
 use crate::http::Reply;
 use crate::mcp::{Kind, Message, Version};
 use crate::resource::{Principal, Transport};
@@ -56,23 +56,36 @@ impl Bridge {
         // Until the answer is here, a client that goes away takes the session with it.
         let starting = Starting(session);
         let child = self.join(principal, session).await;
-        session.attach(child.map_err(|error| reply::no_child(message, &error))?);
+        session.attach(child.map_err(|error| self.no_child(message, &error))?);
         let asked = session.request(message, true);
         let exchange = asked.map_err(|error| match error {
             // It was quicker to exit than we to ask. Not a 404: there is no session to be unknown.
-            SendError::Gone => reply::bad_gateway(message, EXITED),
+            SendError::Gone => self.exited(message),
             error => reply::not_sent(message, &error),
         })?;
         let patience = self.settings.start_timeout;
         let Ok(First::Answer(answer)) = tokio::time::timeout(patience, exchange.first()).await
         else {
+            self.failures.count(Failure::Slow);
             let why = "the server did not start in time";
             return Err(reply::unavailable(message, why));
         };
         if session.has_ended() {
-            return Err(reply::bad_gateway(message, EXITED));
+            return Err(self.exited(message));
         }
         Ok((answer, starting))
+    }
+
+    fn no_child(&self, message: &Message, error: &JoinError) -> Reply {
+        if let Some(failure) = Failure::of_start(error) {
+            self.failures.count(failure);
+        }
+        reply::no_child(message, error)
+    }
+
+    fn exited(&self, message: &Message) -> Reply {
+        self.failures.count(Failure::NotStarted);
+        reply::bad_gateway(message, EXITED)
     }
 
     /// If need be in the place of a session that nobody would miss.

@@ -11,7 +11,7 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Response, StatusCode};
 
 use super::{Proxy, session_id};
-use crate::gateway::{reply, session_id as own_session_id};
+use crate::gateway::{Failure, reply, session_id as own_session_id};
 use crate::http::{BodyError, Inbound, Reply, RequestBody};
 use crate::mcp::Message;
 use crate::resource::Principal;
@@ -125,7 +125,7 @@ impl Proxy {
                 tracing::warn!(
                     "the wrapped server redirects a request whose body is too large to keep"
                 );
-                return Err(trouble(body, StatusCode::BAD_GATEWAY, REDIRECTED));
+                return Err(self.redirected(body));
             };
             let outgoing = Outgoing {
                 method: request.method.clone(),
@@ -135,18 +135,30 @@ impl Proxy {
                 patience: self.patience(&request.method),
             };
             let response = self.server.send(outgoing).await;
-            let response = response.map_err(|error| unanswered(body, &error))?;
+            let response = response.map_err(|error| self.unanswered(body, &error))?;
             if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED
             {
                 return Ok((target, response));
             }
             target = self.redirects.target(&target, &response).map_err(|why| {
                 tracing::warn!(status = response.status().as_u16(), %why, "a redirect of the wrapped server's was not followed");
-                trouble(body, StatusCode::BAD_GATEWAY, REDIRECTED)
+                self.redirected(body)
             })?;
         }
         tracing::warn!("the wrapped server redirects again and again");
-        Err(trouble(body, StatusCode::BAD_GATEWAY, REDIRECTED))
+        Err(self.redirected(body))
+    }
+
+    fn redirected(&self, body: &Body) -> Reply {
+        self.failures.count(Failure::Redirect);
+        trouble(body, StatusCode::BAD_GATEWAY, REDIRECTED)
+    }
+
+    fn unanswered(&self, body: &Body, error: &Trouble) -> Reply {
+        if let Some(failure) = Failure::of_url(error) {
+            self.failures.count(failure);
+        }
+        unanswered(body, error)
     }
 
     fn header(

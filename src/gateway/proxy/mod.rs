@@ -23,7 +23,7 @@ use hyper::http::uri::PathAndQuery;
 use hyper::{Method, StatusCode};
 
 use super::places::{Place, Places};
-use super::{Settings, reply};
+use super::{Failure, Figures, Settings, reply};
 use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::grant::GrantId;
@@ -31,6 +31,7 @@ use crate::http::headers::Filter;
 use crate::http::{Inbound, Reply};
 use crate::identity::IdentityProviders;
 use crate::resource::{Principal, ProtectedResource};
+use crate::telemetry::metrics::Counts;
 use crate::upstream::http::{self, Redirects, Server};
 
 pub(super) use assertion::Assertions;
@@ -58,6 +59,7 @@ pub(super) struct Proxy {
     filter: Filter,
     /// What the guard adds.
     identity_headers: IdentityHeaders,
+    failures: Counts<Failure>,
 }
 
 impl Proxy {
@@ -84,6 +86,16 @@ impl Proxy {
             places: Places::default(),
             filter: identity_headers.filter(),
             identity_headers,
+            failures: Counts::default(),
+        }
+    }
+
+    pub(super) fn figures(&self, limited: u64) -> Figures<'_> {
+        Figures {
+            limited,
+            failures: &self.failures,
+            sessions: None,
+            children: None,
         }
     }
 
