@@ -29,6 +29,11 @@ impl Health {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Whether there is all that work needs.
+    pub fn is_equipped(&self) -> bool {
+        (self.is_equipped)()
+    }
+
     /// `/healthz`: the process answers.
     #[allow(clippy::unused_self, reason = "reads as its sibling does")]
     pub fn live(&self) -> Reply {
@@ -39,7 +44,7 @@ impl Health {
     pub fn ready(&self) -> Reply {
         if self.stopping.load(Ordering::Relaxed) {
             state(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-        } else if !(self.is_equipped)() {
+        } else if !self.is_equipped() {
             // Why is for the log: strangers may ask.
             state(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
         } else {

@@ -18,6 +18,7 @@ mod limits;
 mod news;
 mod passed;
 mod proxy_header;
+mod pulse;
 mod socket;
 mod stream;
 mod workers;
@@ -37,6 +38,7 @@ pub use address::{Address, AddressError};
 pub use drain::Drain;
 pub use passed::{PassedError, PassedSockets};
 pub use proxy_header::LOCAL_HEADER;
+pub use pulse::Pulse;
 pub use socket::{BindError, Bound, bind};
 pub use workers::Workers;
 
