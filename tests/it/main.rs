@@ -34,6 +34,7 @@ mod sessions;
 mod sign_in;
 mod sockets;
 mod streams;
+mod systemd;
 mod threats;
 mod tls;
 mod tls_acme;
