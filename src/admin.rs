@@ -35,7 +35,12 @@ impl Health {
 
     /// What `/readyz` says.
     pub fn is_ready(&self) -> bool {
-        !self.stopping.load(Ordering::Relaxed) && (self.is_equipped)()
+        !self.stopping.load(Ordering::Relaxed) && self.is_equipped()
+    }
+
+    /// Whether there is all that work needs.
+    pub fn is_equipped(&self) -> bool {
+        (self.is_equipped)()
     }
 
     /// `/healthz`: the process answers.
@@ -48,7 +53,7 @@ impl Health {
     pub fn ready(&self) -> Reply {
         if self.stopping.load(Ordering::Relaxed) {
             state(StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-        } else if !(self.is_equipped)() {
+        } else if !self.is_equipped() {
             // Why is for the log: strangers may ask.
             state(StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
         } else {

@@ -10,6 +10,8 @@
 mod admin;
 mod certificates;
 mod metrics;
+mod report;
+mod service_manager;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -40,6 +42,7 @@ use crate::upstream::Upstream;
 use admin::AdminListener;
 use certificates::Tls;
 use metrics::Metrics;
+use report::Report;
 
 /// Overdue requests and idle sessions are looked for this often.
 const SWEEP_SESSIONS: Duration = Duration::from_secs(1);
@@ -118,13 +121,15 @@ pub fn run(
         let mut terminate = listen_for(SignalKind::terminate())?;
         let mut interrupt = listen_for(SignalKind::interrupt())?;
         let hangup = listen_for(SignalKind::hangup())?;
-        let guard = Guard::start(config, sockets, Clock::system()).await?;
+        let mut guard = Guard::start(config, sockets, Clock::system()).await?;
+        let report = guard.report(config);
         ready(config);
         tokio::select! {
-            () = guard.reload_at(hangup, reread) => {}
+            () = guard.reload_at(hangup, reread, &report) => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        report.stopping();
         tracing::info!("stopping; a second signal stops at once");
         tokio::select! {
             () = guard.stop() => tracing::info!("stopped"),
@@ -197,17 +202,35 @@ impl Guard {
         })
     }
 
+    /// Tells the service manager that it is ready, and from now on that it lives.
+    fn report(&mut self, config: &Config) -> Arc<Report> {
+        let report = Report::new(config, self.health.clone());
+        report.ready();
+        self.chores.spawn(Arc::clone(&report).once_equipped());
+        let pulse = self.workers.pulse();
+        self.chores.spawn(Arc::clone(&report).keep_alive(pulse));
+        report
+    }
+
     /// Reloads at every such signal, for ever.
     async fn reload_at(
         &self,
         mut signal: Signal,
         reread: impl Fn() -> Result<Reread, ConfigError>,
+        report: &Report,
     ) {
         while signal.recv().await.is_some() {
+            report.reloading();
             match reread() {
-                Ok(reread) => self.reload(reread),
-                Err(error) => tracing::error!(event = "reload_refused", %error,
-                    hint = error.hint_text(), "the configuration is refused; the old one stays"),
+                Ok(reread) => {
+                    let needs_restart = self.reload(reread);
+                    report.reloaded(&needs_restart);
+                }
+                Err(error) => {
+                    tracing::error!(event = "reload_refused", %error, hint = error.hint_text(),
+                        "the configuration is refused; the old one stays");
+                    report.reload_refused(error);
+                }
             }
         }
         // There will be none any more; that is no reason to stop.
@@ -216,7 +239,8 @@ impl Guard {
 
     /// Takes over who may sign in, and a certificate that changed. It counts from the next request on, and what people have open
     /// who are no longer let in ends.
-    pub fn reload(&self, reread: Reread) {
+    /// Returns what else was asked for and has to wait for a restart.
+    pub fn reload(&self, reread: Reread) -> Vec<String> {
         let Reread {
             config,
             needs_restart,
@@ -235,6 +259,7 @@ impl Guard {
             tracing::warn!("needs a restart: {}", needs_restart.join(", "));
         }
         tracing::info!(event = "reloaded", "who may sign in was read anew");
+        needs_restart
     }
 
     /// Stops in order; takes at most the grace, and what the children take to go.

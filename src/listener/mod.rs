@@ -19,6 +19,7 @@ mod limits;
 mod news;
 mod passed;
 mod proxy_header;
+mod pulse;
 mod socket;
 mod stream;
 mod workers;
@@ -39,6 +40,7 @@ pub use drain::Drain;
 pub use figures::{Figures, Refused};
 pub use passed::{PassedError, PassedSockets};
 pub use proxy_header::LOCAL_HEADER;
+pub use pulse::Pulse;
 pub use socket::{BindError, Bound, bind};
 pub use workers::Workers;
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
@@ -25,6 +25,7 @@ use super::figures::{Figures, Refused};
 use super::handshake::{Handshakes, Protocol};
 use super::limits::{Limits, Permit};
 use super::proxy_header::Proxies;
+use super::pulse::Pulse;
 use super::socket::{Door, Socket, SocketFile};
 use super::stream::{Plain, Secured, Stream};
 use super::{Bound, Drain, Peer, Service, home, http2};
@@ -42,6 +43,7 @@ const CROWD: usize = 64;
 /// The running workers.
 pub struct Workers {
     threads: Vec<JoinHandle<()>>,
+    desks: Arc<[Arc<Desk>]>,
     stop: watch::Sender<()>,
     figures: Arc<Figures>,
     // Removed when the workers have gone.
@@ -52,6 +54,11 @@ impl Workers {
     /// What they have to tell of themselves.
     pub fn figures(&self) -> Arc<Figures> {
         Arc::clone(&self.figures)
+    }
+
+    /// Feels whether they turn.
+    pub fn pulse(&self) -> Pulse {
+        Pulse::of(self.desks.iter().map(|desk| desk.inbox.clone()).collect())
     }
 
     /// Ends every worker with all that runs on it, and waits for that. Until then workers live on,
@@ -116,6 +123,7 @@ impl Bound {
         }
         Ok(Workers {
             threads,
+            desks,
             stop,
             figures,
             _files: self
@@ -178,11 +186,11 @@ impl Listener {
 struct Desk {
     thread: OnceLock<ThreadId>,
     load: AtomicUsize,
-    inbox: mpsc::UnboundedSender<Handover>,
+    inbox: mpsc::UnboundedSender<Letter>,
 }
 
 impl Desk {
-    fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Handover>) {
+    fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Letter>) {
         let (inbox, receiver) = mpsc::unbounded_channel();
         let desk = Self {
             thread: OnceLock::new(),
@@ -197,8 +205,15 @@ impl Desk {
     }
 }
 
+/// What comes to a worker from other threads.
+pub(super) enum Letter {
+    Connection(Handover),
+    /// To be answered at once.
+    Pulse(oneshot::Sender<()>),
+}
+
 /// A connection between two workers: taken off the one's event queue, not yet on the other's.
-struct Handover {
+pub(super) struct Handover {
     stream: Stream,
     place: Place,
     next: Next,
@@ -275,7 +290,7 @@ fn run<S: Service>(
     runtime: &Runtime,
     post: Post<S>,
     listeners: Vec<Listener>,
-    inbox: mpsc::UnboundedReceiver<Handover>,
+    inbox: mpsc::UnboundedReceiver<Letter>,
     mut stopped: watch::Receiver<()>,
 ) {
     let _ = post.desk.thread.set(std::thread::current().id());
@@ -291,7 +306,7 @@ fn run<S: Service>(
     for listener in listeners {
         tasks.spawn_local(Rc::clone(&worker).accept(listener));
     }
-    tasks.spawn_local(worker.take_over(inbox));
+    tasks.spawn_local(worker.read(inbox));
     tasks.block_on(runtime, async {
         // Nothing is ever sent: it ends when the sender is dropped.
         let _ = stopped.changed().await;
@@ -368,17 +383,24 @@ impl<S: Service> Worker<S> {
         })
     }
 
-    async fn take_over(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Handover>) {
-        while let Some(Handover {
+    async fn read(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Letter>) {
+        while let Some(letter) = inbox.recv().await {
+            match letter {
+                Letter::Connection(handover) => self.take_over(handover),
+                Letter::Pulse(answer) => drop(answer.send(())),
+            }
+        }
+    }
+
+    fn take_over(self: &Rc<Self>, handover: Handover) {
+        let Handover {
             mut stream,
             place,
             next,
-        }) = inbox.recv().await
-        {
-            match stream.arrive() {
-                Ok(()) => self.receive(stream, place, next),
-                Err(error) => tracing::error!(?error, "a connection was lost on the way"),
-            }
+        } = handover;
+        match stream.arrive() {
+            Ok(()) => self.receive(stream, place, next),
+            Err(error) => tracing::error!(?error, "a connection was lost on the way"),
         }
     }
 
@@ -500,11 +522,11 @@ fn hand_over(mut stream: Stream, place: Place, next: Next) {
     if stream.leave().is_ok() {
         let inbox = place.desk.inbox.clone();
         // A worker that has stopped takes nothing: then this one stops, too.
-        let _ = inbox.send(Handover {
+        let _ = inbox.send(Letter::Connection(Handover {
             stream,
             place,
             next,
-        });
+        }));
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     variables: Vec<(String, String)>,
     /// Passed as by systemd.
     sockets: Vec<Arc<OwnedFd>>,
+    /// Where the state is by `STATE_DIRECTORY` alone.
+    state_directory: Option<PathBuf>,
 }
 
 /// Starts a program as systemd starts a service that has sockets: standard input and output become
@@ -70,6 +72,7 @@ impl Guard {
             server: vec![example("echo_server").display().to_string()],
             variables: vec![("MCP_GUARD_PASSWORD".into(), PASSWORD.into())],
             sockets: Vec::new(),
+            state_directory: None,
         }
     }
 
@@ -189,6 +192,12 @@ impl Plan {
             .variable("LISTEN_FDNAMES", names)
     }
 
+    /// Keeps its state where systemd says.
+    pub(crate) fn in_state_directory(mut self, path: &Path) -> Self {
+        self.state_directory = Some(path.to_owned());
+        self.variable("STATE_DIRECTORY", path.to_str().unwrap())
+    }
+
     /// Starts it where a socket listens already.
     pub(crate) fn start_on(self, port: u16) -> Guard {
         let data = Arc::new(tempfile::tempdir().unwrap());
@@ -303,8 +312,7 @@ impl Plan {
         program
             .args(command)
             .args(self.addresses(port, plain_port))
-            .arg("--data-path")
-            .arg(data.path().join("state"))
+            .args(self.data_path(data))
             .args(&self.arguments)
             .args((!self.server.is_empty()).then_some("--"))
             .args(&self.server)
@@ -316,6 +324,12 @@ impl Plan {
             )
             .envs(self.variables.iter().cloned());
         program
+    }
+
+    fn data_path(&self, data: &tempfile::TempDir) -> Option<String> {
+        let path = data.path().join("state");
+        let is_given = self.state_directory.is_none();
+        is_given.then(|| format!("--data-path={}", path.display()))
     }
 
     fn start_at(self, port: u16, data: Arc<tempfile::TempDir>) -> Result<Guard, String> {
