@@ -296,7 +296,8 @@ fn the_statement_that_is_shown_ends_one_persons_grants_while_the_guard_runs() {
         panic!("one statement, not {}", shown.len());
     };
     let (guard, alice, bob) = two_users(&[]);
-    let database = rusqlite::Connection::open(guard.data.path().join("mcp-guard.db")).unwrap();
+    let database =
+        rusqlite::Connection::open(guard.data.path().join("state/mcp-guard.db")).unwrap();
     database.busy_timeout(Duration::from_secs(5)).unwrap();
     let statement = statement.text.replace("local:anna", "local:alice");
     assert_eq!(database.execute(&statement, []).unwrap(), 1);

@@ -1,7 +1,8 @@
 // Somebody at a terminal: a shell with nothing of this machine's owner in it, in a copy of the
 // checkout. Lines are typed, and what is on the screen is read.
 
-import { mkdirSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { REPOSITORY } from './guard.mjs';
@@ -13,13 +14,26 @@ const KEPT = /^(path|.*_proxy|npm_config_.*|node_extra_ca_certs|ssl_cert_.*|rust
 // Colours, cursor movements and the like (ECMA-48), and what sets a window's title.
 const CONTROLS = /\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07)|\r/g;
 
-/** The copy takes the checkout's place for this shell alone, with what is built already in it. */
-const INSIDE = `
+const SHELL = `exec script -qefc 'PS1="${PROMPT}" exec bash --noprofile --norc' /dev/null`;
+/**
+ * The copy takes the checkout's place for this shell alone, with what is built already in it: cargo
+ * knows sources by their path, and finds nothing to do.
+ */
+const IN_ITS_PLACE = `
 mount --bind "$0/target" "$1/target" &&
 mount --rbind "$1" "$0" &&
 cd "$0" &&
-exec script -qefc 'PS1="${PROMPT}" exec bash --noprofile --norc' /dev/null
+${SHELL}
 `;
+/** Where that is not permitted: in another place, and the guard itself is built once more. */
+const BESIDE_IT = `
+rmdir "$1/target" 2>/dev/null
+ln -sfn "$0/target" "$1/target" &&
+cd "$1" &&
+${SHELL}
+`;
+// Who is root needs no user namespace, which may be forbidden.
+const UNSHARE = ['unshare', ...(process.getuid() === 0 ? [] : ['--map-root-user']), '--mount'];
 
 /** Files of the project as git knows them, as they are now, in `folder`. */
 export const COPY = 'git ls-files -z | tar --null -T - -cf - | tar -xf - -C "$0"';
@@ -30,7 +44,7 @@ export class Terminal {
   /** In `copy` of the checkout, at home in `home`. */
   static async open(copy, home) {
     mkdirSync(`${REPOSITORY}/target`, { recursive: true });
-    mkdirSync(`${copy}/target`, { recursive: true });
+    if (!existsSync(`${copy}/target`)) mkdirSync(`${copy}/target`);
     const kept = Object.entries(process.env).filter(([name]) => KEPT.test(name));
     const env = {
       CARGO_HOME: `${process.env.HOME}/.cargo`,
@@ -42,9 +56,8 @@ export class Terminal {
       INTEROP_RUN: MARK,
     };
     const variables = Object.entries(env).map((pair) => pair.join('='));
-    // Who is root needs no user namespace, which may be forbidden.
-    const asRoot = process.getuid() === 0 ? [] : ['--map-root-user'];
-    const shell = ['unshare', ...asRoot, '--mount', 'bash', '-c', INSIDE, REPOSITORY, copy];
+    const bash = (script) => ['bash', '-c', script, REPOSITORY, copy];
+    const shell = mayUnshare() ? [...UNSHARE, ...bash(IN_ITS_PLACE)] : bash(BESIDE_IT);
     const terminal = new Terminal();
     terminal.program = new Program('env', ['-i', ...variables, ...shell], { name: 'the terminal', input: true });
     await terminal.shows(PROMPT);
@@ -89,3 +102,8 @@ export class Terminal {
 }
 
 Terminal.PROMPT = PROMPT;
+
+function mayUnshare() {
+  const [program, ...flags] = UNSHARE;
+  return spawnSync(program, [...flags, 'mount', '--bind', '/tmp', '/tmp']).status === 0;
+}
