@@ -1,7 +1,7 @@
 //! Local users: `--password`, `--password-hash`, `--users-file` (threat cases ).
 //!
 //! Passwords are checked two at a time, on threads of their own, so that sign-ins can neither fill
-//! the memory nor hold up requests. Whoever guesses is slowed down ([`super::brakes`]).
+//! the memory nor hold up requests. Whoever guesses is slowed down (`brakes`).
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

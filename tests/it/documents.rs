@@ -1,10 +1,9 @@
-//! The documents against the program: what they say can be typed, loads, and is still so.
+//! The documents against the program: what they say of it is so, and their links lead somewhere.
+//! What they show in blocks is the matter of `shown.rs`.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use mcp_guard::config::migration::{Becomes, FLAGS, Flag};
 use mcp_guard::config::options::{Default, Form, GROUPS, Kind, Opt};
@@ -13,9 +12,6 @@ use crate::house::HOUSE;
 use crate::support::{Document, documents, rust_files};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// A hash that a users file may hold; of no password that anybody knows.
-const USERS: &str = "anna:$2y$12$L6Bc/AlTQHyd9liGgGEZyOFLPHNgyxeEPfgYfBCVxJ7JIlwxyVU3u\n";
 
 #[test]
 fn every_option_is_described_with_its_variables_and_its_default() {
@@ -96,114 +92,6 @@ fn migration_row(flag: &Flag) -> Vec<String> {
 }
 
 #[test]
-fn every_command_that_is_shown_would_start() {
-    let mut seen = 0;
-    for document in documents() {
-        let shell = document.blocks().into_iter();
-        for block in shell.filter(|block| block.language == "sh") {
-            for arguments in block.text.lines().filter_map(guard_arguments) {
-                seen += 1;
-                let output = check(&replaced_command(arguments.clone()), "");
-                let error = String::from_utf8_lossy(&output.stderr).into_owned();
-                let place = document.path.display();
-                assert!(output.status.success(), "{place}: {arguments:?}: {error}");
-            }
-        }
-    }
-    assert!(seen >= 3, "only {seen} commands were found");
-}
-
-/// The arguments of a line that starts the guard.
-fn guard_arguments(line: &str) -> Option<Vec<String>> {
-    let rest = line
-        .strip_prefix("mcp-guard ")
-        .or_else(|| line.strip_prefix("cargo run --release -- "))?;
-    Some(words(rest))
-}
-
-/// As a shell splits a line that has no quotes but single ones.
-fn words(line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for letter in line.trim_end().chars() {
-        match letter {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => words.push(String::new()),
-            letter => words.last_mut().unwrap().push(letter),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-/// With `cat` in place of a server that is not installed here.
-fn replaced_command(mut arguments: Vec<String>) -> Vec<String> {
-    if let Some(at) = arguments.iter().position(|word| word == "--") {
-        let program = arguments[at + 1].clone();
-        let path = std::env::var_os("PATH").unwrap();
-        if !std::env::split_paths(&path).any(|folder| folder.join(&program).is_file()) {
-            arguments.splice(at + 1.., ["cat".to_owned()]);
-        }
-    }
-    arguments
-}
-
-/// Runs `check` where the files that the documents speak of are.
-fn check(arguments: &[String], toml: &str) -> Output {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("users"), USERS).unwrap();
-    fs::write(folder.path().join("client-secret"), "of nobody's").unwrap();
-    fs::write(folder.path().join("guard.toml"), toml).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
-        .arg("check")
-        .args(arguments)
-        .current_dir(folder.path())
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap())
-        .env("HOME", folder.path())
-        .output()
-        .unwrap()
-}
-
-#[test]
-fn every_configuration_file_that_is_shown_loads() {
-    let mut seen = 0;
-    for document in documents() {
-        let blocks = document.blocks().into_iter();
-        for block in blocks.filter(|block| block.language == "toml") {
-            seen += 1;
-            let arguments = ["--config", "guard.toml", "--", "cat"].map(str::to_owned);
-            let output = check(&arguments, &block.text);
-            let error = String::from_utf8_lossy(&output.stderr).into_owned();
-            let place = document.path.display();
-            assert!(output.status.success(), "{place}: {error}");
-        }
-    }
-    assert!(seen > 0);
-}
-
-#[test]
-fn what_is_shown_of_the_examples_is_the_examples() {
-    let examples = fs::read_dir(Path::new(ROOT).join("examples")).unwrap();
-    let examples: Vec<(PathBuf, String)> = examples
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file() && path.extension() != Some(OsStr::new("rs")))
-        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
-        .collect();
-    let documents = documents();
-    let shown: Vec<_> = documents
-        .iter()
-        .flat_map(Document::blocks)
-        .filter(|block| ["nginx", "caddyfile", "haproxy", "ini", "toml"].contains(&block.language))
-        .collect();
-    for (path, text) in &examples {
-        let is_shown = shown.iter().any(|block| block.text == *text);
-        assert!(is_shown, "{} is not shown as it is", path.display());
-    }
-    assert_eq!(shown.len(), examples.len(), "something shown is no example");
-}
-
-#[test]
 fn links_lead_somewhere() {
     let mut broken = Vec::new();
     for document in documents() {
@@ -233,6 +121,70 @@ fn leads_somewhere(from: &Path, folder: &Path, link: &str) -> bool {
             .anchors()
             .iter()
             .any(|it| it == anchor)
+}
+
+#[test]
+fn every_document_is_in_the_index() {
+    let index = Document::named("docs/README.md");
+    let linked = index.links();
+    for document in documents() {
+        let Ok(name) = document.path.strip_prefix("docs") else {
+            continue;
+        };
+        let is_listed =
+            name == Path::new("README.md") || linked.iter().any(|link| Path::new(link) == name);
+        assert!(is_listed, "{} is not in docs/README.md", name.display());
+    }
+}
+
+/// Where a message differs from one time to the next.
+const GAP: char = '…';
+
+#[test]
+fn the_messages_to_look_up_are_the_programs_own() {
+    let document = Document::named("docs/troubleshooting.md");
+    let sources = messages_of_the_source();
+    let rows = document.rows();
+    let quoted = rows
+        .iter()
+        .flat_map(|row| row[0].split('`').skip(1).step_by(2));
+    let messages: Vec<&str> = quoted.filter(|text| text.contains(' ')).collect();
+    assert!(messages.len() > 40, "only {} messages", messages.len());
+    let unknown: Vec<_> = messages
+        .iter()
+        .filter(|message| !is_said(&sources, message))
+        .collect();
+    assert!(unknown.is_empty(), "the program does not say: {unknown:#?}");
+}
+
+/// The sources with their literals in one piece.
+fn messages_of_the_source() -> String {
+    let files = rust_files("src").into_iter();
+    let text: String = files
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let mut pieces = text.split("\\\n");
+    let mut joined = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        joined.push_str(piece.trim_start());
+    }
+    joined
+}
+
+/// Whether the parts of a message stand close behind each other in the source.
+fn is_said(sources: &str, message: &str) -> bool {
+    let parts = message
+        .split(GAP)
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let parts: Vec<&str> = parts.collect();
+    let [first, rest @ ..] = parts.as_slice() else {
+        return false;
+    };
+    sources.match_indices(first).any(|(at, _)| {
+        let near: String = sources[at..].chars().take(1500).collect();
+        rest.iter().all(|part| near.contains(part))
+    })
 }
 
 #[test]

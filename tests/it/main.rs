@@ -33,6 +33,7 @@ mod proxy;
 mod proxy_tls;
 mod reload;
 mod sessions;
+mod shown;
 mod sign_in;
 mod sockets;
 mod streams;

@@ -12,6 +12,10 @@ pub(crate) struct Document {
 
 /// A fenced block.
 pub(crate) struct Block<'d> {
+    /// The heading that it stands under.
+    pub(crate) section: &'d str,
+    /// Whether nothing stands between it and the block before.
+    pub(crate) follows: bool,
     pub(crate) language: &'d str,
     pub(crate) text: String,
 }
@@ -23,6 +27,7 @@ pub(crate) fn documents() -> Vec<Document> {
     let in_docs = in_docs.map(|entry| Path::new("docs").join(entry.unwrap().file_name()));
     [
         "README.md",
+        "SECURITY.md",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "benches/README.md",
@@ -51,15 +56,28 @@ impl Document {
     pub(crate) fn blocks(&self) -> Vec<Block<'_>> {
         let mut blocks = Vec::new();
         let mut open: Option<Block<'_>> = None;
+        let (mut section, mut follows) = ("", false);
         for line in self.text.lines() {
             match (&mut open, line.strip_prefix("```")) {
-                (Some(_), Some(_)) => blocks.extend(open.take()),
+                (Some(_), Some(_)) => {
+                    blocks.extend(open.take());
+                    follows = true;
+                }
                 (Some(block), None) => block.text.extend([line, "\n"]),
                 (None, Some(language)) => {
-                    let text = String::new();
-                    open = Some(Block { language, text });
+                    open = Some(Block {
+                        section,
+                        follows,
+                        language,
+                        text: String::new(),
+                    });
                 }
-                (None, None) => {}
+                (None, None) => {
+                    follows &= line.is_empty();
+                    if line.starts_with('#') {
+                        section = line.trim_start_matches('#').trim();
+                    }
+                }
             }
         }
         assert!(open.is_none(), "{}: an open fence", self.path.display());
@@ -75,13 +93,26 @@ impl Document {
         })
     }
 
-    /// Where links lead.
+    /// Where links and pictures lead, those in HTML included.
     pub(crate) fn links(&self) -> Vec<String> {
-        let starts = self.prose().flat_map(|line| line.split("](").skip(1));
-        starts
-            .filter_map(|rest| rest.split(')').next())
-            .map(str::to_owned)
-            .collect()
+        let marks = [
+            ("](", ')'),
+            ("src=\"", '"'),
+            ("srcset=\"", '"'),
+            ("href=\"", '"'),
+        ];
+        let mut links = Vec::new();
+        for line in self.prose() {
+            for (start, end) in marks {
+                let found = line.split(start).skip(1);
+                links.extend(
+                    found
+                        .filter_map(|rest| rest.split(end).next())
+                        .map(str::to_owned),
+                );
+            }
+        }
+        links
     }
 
     /// The names that headings have in links.

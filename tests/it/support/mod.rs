@@ -21,7 +21,7 @@ pub(crate) use browser::{Browser, Form};
 pub(crate) use client::{Client, Event, OAuthClient, Tokens, query_of};
 pub(crate) use guard::{AS_SYSTEMD, Guard, NAME, PASSWORD, Plan, eventually, free_port};
 pub(crate) use http::{Answer, Connection};
-pub(crate) use markdown::{Document, documents};
+pub(crate) use markdown::{Block, Document, documents};
 pub(crate) use metrics::{Scrape, admin_address, admin_port};
 pub(crate) use pebble::{Pebble, ProofPorts};
 pub(crate) use processes::{alive, count_children};
