@@ -14,6 +14,7 @@
 mod support;
 
 mod acme;
+mod acme_caddy;
 mod cases;
 mod children;
 mod commands;

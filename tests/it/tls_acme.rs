@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::{
-    Client, Connection, Guard, NAME, Pebble, Plan, ProofPorts, eventually, speak_tls,
+    AcmeCa, Client, Connection, Guard, NAME, Pebble, Plan, ProofPorts, eventually, speak_tls,
 };
 use crate::tls_programs::program;
 
@@ -52,7 +52,7 @@ fn ca(validity: Duration) -> Option<(Pebble, Ports)> {
     Some((ca, ports))
 }
 
-fn plan(ca: &Pebble, issuer: &[u8]) -> Plan {
+pub(crate) fn plan(ca: &impl AcmeCa, issuer: &[u8]) -> Plan {
     Guard::plan().speaking_tls(issuer).with(&[
         "--tls-accept-tos",
         "--tls-directory-url",
@@ -65,7 +65,7 @@ fn plan(ca: &Pebble, issuer: &[u8]) -> Plan {
 }
 
 /// Waits for the first certificate.
-fn obtained(guard: &Guard) {
+pub(crate) fn obtained(guard: &Guard) {
     let issued = || guard.log().contains("certificate_issued");
     assert!(eventually(WELL, issued), "{}", guard.log());
 }
