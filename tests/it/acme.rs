@@ -115,7 +115,7 @@ impl Site {
         }
     }
 
-    const fn proofs(&self) -> ProofPorts {
+    pub(crate) const fn proofs(&self) -> ProofPorts {
         ProofPorts {
             http: self.http,
             tls: self.tls,
@@ -172,7 +172,7 @@ impl Drop for Site {
 }
 
 impl Running {
-    fn state(&self) -> HostState {
+    pub(crate) fn state(&self) -> HostState {
         self.acme.state().remove(0)
     }
 

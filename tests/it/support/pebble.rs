@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -153,6 +155,23 @@ impl Pebble {
     /// The same CA by another address.
     pub(crate) fn other_directory(&self) -> String {
         format!("https://localhost:{}/dir", self.port)
+    }
+
+    /// From now on it says this about when to renew the certificate (RFC 9773). Pebble 2.5 and later.
+    pub(crate) fn set_renewal_info(&self, certificate: &[u8], info: &str) {
+        speak_tls(self.management, "localhost", &self.trust());
+        let pem = STANDARD.encode(certificate);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n");
+        let body = json!({ "Certificate": pem, "ARIResponse": info }).to_string();
+        let mut connection = Connection::open(self.management);
+        let answer = connection.exchange(
+            "POST",
+            "/set-renewal-info/",
+            &[("User-Agent", "tests")],
+            &body,
+        );
+        assert_eq!(answer.status, 200, "{answer:?}");
+        forget_tls(self.management);
     }
 
     /// How many orders were placed.
