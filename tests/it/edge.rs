@@ -158,8 +158,10 @@ fn a153_thousands_of_client_hellos_and_nothing_more_are_gone_in_time() {
         .map(|n| {
             let mut socket = TcpStream::connect(("127.0.0.1", guard.port)).unwrap();
             socket.write_all(&hello).unwrap();
-            if n % 50 == 0 {
+            if n % 100 == 0 {
                 most = most.max(descriptors(&guard));
+                // At the guard's pace: on a slow machine a bystander would wait for all of them.
+                assert_eq!(guard.get("/healthz").status, 200);
             }
             socket
         })
