@@ -130,8 +130,21 @@ async fn prove(
     let proof = prover
         .show(kind, wish.host, &challenge.token, &answer)
         .await?;
-    repeating!(challenge.set_ready())?;
-    Ok(Some(proof))
+    let Err(error) = repeating!(challenge.set_ready()) else {
+        return Ok(Some(proof));
+    };
+    proof.withdraw().await;
+    Err(refusal(order, error).await.at(kind.name()))
+}
+
+/// Some CAs (smallstep's, which is Caddy's) look at once: their answer to "look" is what they hold
+/// against the proof, and the challenge stays pending for another try (RFC 8555 §8.2). Others only
+/// say why they do not look.
+async fn refusal(order: &mut Order, error: Error) -> Failure {
+    match repeating!(challenge_problem(order)) {
+        Ok(Some(problem)) => Failure::from(problem).unproved(),
+        Ok(None) | Err(_) => error.into(),
+    }
 }
 
 /// The library keeps what was fetched.

@@ -1,15 +1,15 @@
-//! Certificates from a real CA: Debian's pebble, and a listener of ours that it comes to.
+//! Certificates from a real CA: Debian's pebble, and a listener of ours that it comes to. Its site
+//! serves other CAs' tests, too.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use mcp_guard::acme::{Acme, Eab, HostState, Settings};
 use mcp_guard::clock::Clock;
 use mcp_guard::crypto::Keyring;
-use mcp_guard::http::client::{Allowance, HttpClient};
+use mcp_guard::http::client::HttpClient;
 use mcp_guard::http::{Body, Reply, full, trust};
 use mcp_guard::listener::{
     self, Address, Drain, PassedSockets, Peer, Service, TlsSettings, Workers,
@@ -20,23 +20,23 @@ use rustls_pki_types::ServerName;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
-use crate::support::{Pebble, ProofPorts};
+use crate::support::{AcmeCa, Pebble, ProofPorts};
 
-const HOST: &str = "guard.test";
+pub(crate) const HOST: &str = "guard.test";
 const PATIENCE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 /// More than the first pause after a failure, with what chance adds to it.
-const FIRST_PAUSE: Duration = Duration::from_secs(70);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_secs(70);
 
 /// The listener of a guard, its store and its clock; what a restart leaves as it is.
-struct Site {
+pub(crate) struct Site {
     service: Arc<Responder>,
     certificates: Arc<Certificates>,
     drain: Drain,
     workers: Option<Workers>,
     store: Store,
     keyring: Keyring,
-    clock: Clock,
+    pub(crate) clock: Clock,
     http: u16,
     tls: u16,
 }
@@ -48,7 +48,7 @@ struct Responder {
 }
 
 /// A guard's part that obtains certificates.
-struct Running {
+pub(crate) struct Running {
     acme: Arc<Acme>,
     task: JoinHandle<()>,
 }
@@ -72,13 +72,18 @@ fn not_found() -> Reply {
 
 impl Site {
     fn open() -> Self {
+        Self::at(ProofPorts { http: 0, tls: 0 })
+    }
+
+    /// On these ports; 0 is any.
+    pub(crate) fn at(ports: ProofPorts) -> Self {
         let certificates = Certificates::new();
-        let loopback: Address = "127.0.0.1:0".parse().unwrap();
+        let on = |port: u16| -> Address { format!("127.0.0.1:{port}").parse().unwrap() };
         let settings = listener::Settings {
-            addresses: vec![loopback.clone()],
+            addresses: vec![on(ports.http)],
             if_possible: Vec::new(),
             tls: Some(TlsSettings {
-                addresses: vec![loopback],
+                addresses: vec![on(ports.tls)],
                 config: server_config(Arc::clone(&certificates)).unwrap(),
             }),
             workers: 1,
@@ -110,7 +115,7 @@ impl Site {
         }
     }
 
-    const fn proofs(&self) -> ProofPorts {
+    pub(crate) const fn proofs(&self) -> ProofPorts {
         ProofPorts {
             http: self.http,
             tls: self.tls,
@@ -118,7 +123,7 @@ impl Site {
     }
 
     /// A guard on this site.
-    async fn start(&self, ca: &Pebble, settings: Settings) -> Running {
+    pub(crate) async fn start(&self, ca: &impl AcmeCa, settings: Settings) -> Running {
         let certificates = Arc::clone(&self.certificates);
         self.start_with(ca, settings, certificates).await
     }
@@ -126,7 +131,7 @@ impl Site {
     /// One whose handshakes are made elsewhere.
     async fn start_with(
         &self,
-        ca: &Pebble,
+        ca: &impl AcmeCa,
         settings: Settings,
         certificates: Arc<Certificates>,
     ) -> Running {
@@ -145,15 +150,8 @@ impl Site {
     }
 
     /// The leaf that is served, if its chain leads to the CA's root.
-    async fn handshake(&self, ca: &Pebble, host: &str) -> Option<Vec<u8>> {
-        let client = HttpClient::new(Some(ca.trust()));
-        let allowance = Allowance {
-            time: PATIENCE,
-            size: 100_000,
-        };
-        let request = Request::get(ca.root()).body(Bytes::new()).unwrap();
-        let root = client.send(request, allowance).await.unwrap().into_body();
-        let config = trust::client_config(Some(&root)).unwrap();
+    pub(crate) async fn handshake(&self, ca: &impl AcmeCa, host: &str) -> Option<Vec<u8>> {
+        let config = trust::client_config(Some(&ca.issuer())).unwrap();
         let socket = tokio::net::TcpStream::connect(("127.0.0.1", self.tls)).await;
         let name = ServerName::try_from(host.to_owned()).unwrap();
         let connector = TlsConnector::from(Arc::new(config));
@@ -174,12 +172,12 @@ impl Drop for Site {
 }
 
 impl Running {
-    fn state(&self) -> HostState {
+    pub(crate) fn state(&self) -> HostState {
         self.acme.state().remove(0)
     }
 
     /// Waits until it is so.
-    async fn reaches(&self, condition: impl Fn(&HostState) -> bool) -> HostState {
+    pub(crate) async fn reaches(&self, condition: impl Fn(&HostState) -> bool) -> HostState {
         let reached = async {
             while !condition(&self.state()) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -190,12 +188,12 @@ impl Running {
         self.state()
     }
 
-    async fn issued(&self) -> HostState {
+    pub(crate) async fn issued(&self) -> HostState {
         self.reaches(|state| state.not_after.is_some() && state.last_error.is_none())
             .await
     }
 
-    async fn failed(&self) -> HostState {
+    pub(crate) async fn failed(&self) -> HostState {
         self.reaches(|state| state.last_error.is_some()).await
     }
 }
@@ -206,7 +204,7 @@ impl Drop for Running {
     }
 }
 
-fn settings(ca: &Pebble) -> Settings {
+pub(crate) fn settings(ca: &impl AcmeCa) -> Settings {
     Settings::new(vec![HOST.to_owned()], ca.directory().parse().unwrap())
 }
 

@@ -11,9 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use mcp_guard::http::trust;
+use rustls_pki_types::ServerName;
 use serde_json::json;
+use tokio_rustls::rustls::ClientConnection;
 
-use crate::support::{Client, Connection, Guard, eventually};
+use crate::support::{Client, Connection, Guard, NAME, eventually};
+use crate::tls::Files;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -108,6 +112,74 @@ fn a116_thousands_who_say_nothing_or_half_a_word_are_gone_in_time() {
     assert_eq!(closed.count(), sockets.len());
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     bystander.was_served();
+}
+
+/// What a client says first: with it, the costly part of a handshake is done.
+fn client_hello(files: &Files) -> Vec<u8> {
+    let config = trust::client_config(Some(files.authority.pem.as_bytes())).unwrap();
+    let name = ServerName::try_from(NAME).unwrap();
+    let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut hello = Vec::new();
+    tls.write_tls(&mut hello).unwrap();
+    hello
+}
+
+fn descriptors(guard: &Guard) -> usize {
+    let open = fs::read_dir(format!("/proc/{}/fd", guard.pid()));
+    open.unwrap().count()
+}
+
+/// The most memory that the guard has had so far.
+fn peak_kib(guard: &Guard) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", guard.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = peak.unwrap().trim().trim_end_matches(" kB");
+    number.parse().unwrap()
+}
+
+/// Handshakes under way at a time, of all workers.
+fn most_handshakes() -> usize {
+    1024 * std::thread::available_parallelism().unwrap().get()
+}
+
+#[test]
+fn a153_thousands_of_client_hellos_and_nothing_more_are_gone_in_time() {
+    let files = Files::new();
+    let guard = files
+        .plan()
+        .with(&["--max-connections-per-address", "6000"])
+        .start();
+    let client = Client::connect(&guard);
+    let bystander = Bystander::of(&guard);
+    let hello = client_hello(&files);
+    let (open, memory) = (descriptors(&guard), peak_kib(&guard));
+    let mut most = open;
+    let mut sockets: Vec<TcpStream> = (0..many(5000))
+        .map(|n| {
+            let mut socket = TcpStream::connect(("127.0.0.1", guard.port)).unwrap();
+            socket.write_all(&hello).unwrap();
+            if n % 100 == 0 {
+                most = most.max(descriptors(&guard));
+                // At the guard's pace: on a slow machine a bystander would wait for all of them.
+                assert_eq!(guard.get("/healthz").status, 200);
+            }
+            socket
+        })
+        .collect();
+    let begun = Instant::now();
+    assert!(client.call("echo", &json!({"x": 7})).contains('7'));
+    let closed = sockets
+        .iter_mut()
+        .filter_map(|socket| is_closed(socket).then_some(()));
+    assert_eq!(closed.count(), sockets.len());
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    bystander.was_served();
+    let grown = peak_kib(&guard) - memory;
+    // Those that were just accepted, or just ended, come on top.
+    let bound = most_handshakes() * 3 / 2;
+    assert!(most - open <= bound, "{open} descriptors, then {most}");
+    assert!(grown <= 24 * most_handshakes(), "{grown} KiB");
+    assert!(eventually(PATIENCE, || descriptors(&guard) <= open));
 }
 
 #[test]

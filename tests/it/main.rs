@@ -14,6 +14,8 @@
 mod support;
 
 mod acme;
+mod acme_ari;
+mod acme_caddy;
 mod cases;
 mod children;
 mod commands;

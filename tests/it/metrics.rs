@@ -11,8 +11,8 @@ use rustls_pki_types::pem::PemObject as _;
 use serde_json::json;
 
 use crate::support::{
-    Answer, Client, Connection, Guard, OAuthClient, Plan, Scrape, admin_address, admin_port,
-    eventually, free_port,
+    AcmeCa, Answer, Client, Connection, Guard, OAuthClient, Plan, Scrape, admin_address,
+    admin_port, eventually, free_port,
 };
 use crate::tls::Files;
 use crate::tls_acme;
@@ -340,8 +340,8 @@ fn the_end_of_a_certificate_in_files_shows() {
 
 #[test]
 fn the_end_of_a_certificate_from_a_ca_shows_and_when_it_is_renewed() {
-    let day = Duration::from_hours(24);
-    let Some((ca, ports)) = tls_acme::ca(day) else {
+    let valid = Duration::from_hours(90 * 24);
+    let Some((ca, ports)) = tls_acme::ca() else {
         return;
     };
     let issuer = ca.issuer();
@@ -351,7 +351,7 @@ fn the_end_of_a_certificate_from_a_ca_shows_and_when_it_is_renewed() {
     assert!(eventually(PATIENCE, settled));
     let scrape = Scrape::of(&guard);
     let left = scrape.value(NOT_AFTER) - now();
-    assert!(left.abs_diff(day.as_secs()) < 600, "{left}");
+    assert!(left.abs_diff(valid.as_secs()) < 600, "{left}");
     assert_eq!(
         scrape.value(r#"mcp_guard_acme_failures{host="guard.test"}"#),
         0
@@ -364,7 +364,7 @@ fn the_end_of_a_certificate_from_a_ca_shows_and_when_it_is_renewed() {
 
 #[test]
 fn a148_while_the_ca_is_away_its_failures_show() {
-    let Some((mut ca, ports)) = tls_acme::ca(Duration::from_hours(24)) else {
+    let Some((mut ca, ports)) = tls_acme::ca() else {
         return;
     };
     let issuer = ca.issuer();

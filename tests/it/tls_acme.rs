@@ -1,21 +1,18 @@
-//! The whole program with a real CA, Debian's pebble: from its options to a client that signs in.
+//! The whole program with a real CA, Debian's pebble: from its options to a client that signs
+//! in. A renewal under load takes minutes and is in `tests/interop`.
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::{
-    Client, Connection, Guard, NAME, Pebble, Plan, ProofPorts, eventually, speak_tls,
+    AcmeCa, Client, Connection, Guard, NAME, Pebble, Plan, ProofPorts, eventually, speak_tls,
 };
 use crate::tls_programs::program;
 
 const WELL: Duration = Duration::from_mins(1);
-/// Long enough for a machine that is busy, short enough to wait for the renewal.
-const SHORT_LIVED: Duration = Duration::from_secs(40);
 
 /// Where a CA looks for proofs. They are held until a guard needs them.
 pub(crate) struct Ports {
@@ -40,19 +37,18 @@ impl Ports {
 }
 
 /// A CA that comes to a guard's ports, and those.
-pub(crate) fn ca(validity: Duration) -> Option<(Pebble, Ports)> {
+pub(crate) fn ca() -> Option<(Pebble, Ports)> {
     let held = || TcpListener::bind("127.0.0.1:0").unwrap();
     let ports = Ports {
         http: held(),
         tls: held(),
     };
-    let ca = Pebble::installed(ports.numbers())?;
-    let mut ca = ca.validity(validity).build();
+    let mut ca = Pebble::installed(ports.numbers())?.build();
     ca.start();
     Some((ca, ports))
 }
 
-pub(crate) fn plan(ca: &Pebble, issuer: &[u8]) -> Plan {
+pub(crate) fn plan(ca: &impl AcmeCa, issuer: &[u8]) -> Plan {
     Guard::plan().speaking_tls(issuer).with(&[
         "--tls-accept-tos",
         "--tls-directory-url",
@@ -72,7 +68,7 @@ pub(crate) fn obtained(guard: &Guard) {
 
 #[test]
 fn a147_a_certificate_is_obtained_and_a_restart_orders_none() {
-    let Some((ca, ports)) = ca(Duration::from_hours(24)) else {
+    let Some((ca, ports)) = ca() else {
         return;
     };
     let issuer = ca.issuer();
@@ -94,7 +90,7 @@ fn a147_a_certificate_is_obtained_and_a_restart_orders_none() {
 
 #[test]
 fn a150_names_that_are_not_ours_order_nothing() {
-    let Some((ca, ports)) = ca(Duration::from_hours(24)) else {
+    let Some((ca, ports)) = ca() else {
         return;
     };
     let issuer = ca.issuer();
@@ -119,7 +115,7 @@ fn a150_names_that_are_not_ours_order_nothing() {
 
 #[test]
 fn r18_without_a_certificate_the_guard_lives_and_is_not_ready() {
-    let Some((mut ca, ports)) = ca(Duration::from_hours(24)) else {
+    let Some((mut ca, ports)) = ca() else {
         return;
     };
     let issuer = ca.issuer();
@@ -139,44 +135,11 @@ fn r18_without_a_certificate_the_guard_lives_and_is_not_ready() {
 }
 
 #[test]
-fn a148_a_renewal_under_load_fails_no_request() {
-    let Some((ca, ports)) = ca(SHORT_LIVED) else {
-        return;
-    };
-    let issuer = ca.issuer();
-    let guard = ports.start(plan(&ca, &issuer));
-    obtained(&guard);
-    let client = Client::connect(&guard);
-    let over = Arc::new(AtomicBool::new(false));
-    let answered = Arc::new(AtomicUsize::new(0));
-    // A handshake for each request, each of which must find a certificate that is valid.
-    let load = {
-        let (over, answered) = (Arc::clone(&over), Arc::clone(&answered));
-        std::thread::spawn(move || {
-            while !over.load(Ordering::Relaxed) {
-                assert!(client.call("echo", &json!({"x": 7})).contains('7'));
-                answered.fetch_add(1, Ordering::Relaxed);
-            }
-        })
-    };
-    let started = Instant::now();
-    let renewed = || guard.log().matches("certificate_issued").count() >= 3 || load.is_finished();
-    assert!(eventually(5 * SHORT_LIVED, renewed), "{}", guard.log());
-    // And past the end of the first.
-    let outlived = || started.elapsed() > SHORT_LIVED || load.is_finished();
-    assert!(eventually(2 * SHORT_LIVED, outlived));
-    over.store(true, Ordering::Relaxed);
-    load.join().expect("every call was answered");
-    assert!(answered.load(Ordering::Relaxed) > 10);
-    assert!(ca.orders() >= 3);
-}
-
-#[test]
 fn what_lego_obtained_is_served_from_its_files() {
     let Some(lego) = program("lego") else {
         return;
     };
-    let Some((ca, ports)) = ca(Duration::from_hours(24)) else {
+    let Some((ca, ports)) = ca() else {
         return;
     };
     let issuer = ca.issuer();

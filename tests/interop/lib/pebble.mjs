@@ -10,8 +10,11 @@ import { freePort } from './guard.mjs';
 import { Program, run } from './processes.mjs';
 
 export class Pebble {
-  /** Starts one that looks for proofs at these ports; `null` if it is not installed. */
-  static async visiting({ http, tls }) {
+  /**
+   * Starts one that looks for proofs at these ports; `null` if it is not installed.
+   * @param {number} [options.validity]  of certificates, in seconds; otherwise years
+   */
+  static async visiting({ http, tls }, { validity } = {}) {
     const pebble = new Pebble();
     pebble.folder = mkdtempSync(join(tmpdir(), 'mcp-guard-pebble-'));
     const [port, management, names, namesManagement] = await Promise.all([1, 2, 3, 4].map(freePort));
@@ -29,6 +32,7 @@ export class Pebble {
       privateKey: path('key.pem'),
       httpPort: http,
       tlsPort: tls,
+      certificateValidityPeriod: validity,
     };
     writeFileSync(path('config.json'), JSON.stringify({ pebble: config }));
     const nowhere = ['-http01', '', '-https01', '', '-tlsalpn01', '', '-management', `127.0.0.1:${namesManagement}`];

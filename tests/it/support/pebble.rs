@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Connection, eventually, forget_tls, speak_tls};
+use super::{AcmeCa, Connection, eventually, forget_tls, speak_tls};
 
 /// Where Pebble looks for proofs.
 #[derive(Clone, Copy)]
@@ -150,37 +152,26 @@ impl Pebble {
         }
     }
 
-    pub(crate) fn directory(&self) -> String {
-        format!("https://127.0.0.1:{}/dir", self.port)
-    }
-
     /// The same CA by another address.
     pub(crate) fn other_directory(&self) -> String {
         format!("https://localhost:{}/dir", self.port)
     }
 
-    /// Where the root of what it issues lies.
-    pub(crate) fn root(&self) -> String {
-        format!("https://127.0.0.1:{}/roots/0", self.management)
-    }
-
-    /// Whom to trust in order to talk to it.
-    pub(crate) fn trust(&self) -> Vec<u8> {
-        fs::read(self.folder.path().join("certificate")).unwrap()
-    }
-
-    /// Whom to trust in order to trust what it issues.
-    pub(crate) fn issuer(&self) -> Vec<u8> {
+    /// From now on it says this about when to renew the certificate (RFC 9773). Pebble 2.5 and later.
+    pub(crate) fn set_renewal_info(&self, certificate: &[u8], info: &str) {
         speak_tls(self.management, "localhost", &self.trust());
-        let answer = Connection::open(self.management).exchange("GET", "/roots/0", &[], "");
+        let pem = STANDARD.encode(certificate);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n");
+        let body = json!({ "Certificate": pem, "ARIResponse": info }).to_string();
+        let mut connection = Connection::open(self.management);
+        let answer = connection.exchange(
+            "POST",
+            "/set-renewal-info/",
+            &[("User-Agent", "tests")],
+            &body,
+        );
         assert_eq!(answer.status, 200, "{answer:?}");
         forget_tls(self.management);
-        answer.body.into_bytes()
-    }
-
-    /// Where that file is which says whom to trust in order to talk to it.
-    pub(crate) fn trust_file(&self) -> PathBuf {
-        self.folder.path().join("certificate")
     }
 
     /// How many orders were placed.
@@ -203,6 +194,24 @@ impl Pebble {
 
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
+    }
+}
+
+impl AcmeCa for Pebble {
+    fn directory(&self) -> String {
+        format!("https://127.0.0.1:{}/dir", self.port)
+    }
+
+    fn trust_file(&self) -> PathBuf {
+        self.folder.path().join("certificate")
+    }
+
+    fn issuer(&self) -> Vec<u8> {
+        speak_tls(self.management, "localhost", &self.trust());
+        let answer = Connection::open(self.management).exchange("GET", "/roots/0", &[], "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        forget_tls(self.management);
+        answer.body.into_bytes()
     }
 }
 

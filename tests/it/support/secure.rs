@@ -40,6 +40,8 @@ fn lock() -> std::sync::MutexGuard<'static, BTreeMap<u16, Face>> {
 /// How requests name what listens there.
 pub(super) fn authority(port: u16) -> String {
     match lock().get(&port) {
+        // As browsers write it.
+        Some(face) if port == 443 => face.name.clone(),
         Some(face) => format!("{}:{port}", face.name),
         None => format!("127.0.0.1:{port}"),
     }
