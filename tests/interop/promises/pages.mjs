@@ -1,8 +1,10 @@
 // Every page in every state that a person can meet, on two widths and in two colour schemes: legible,
 // of one width with the window, and clean by the rules of axe-core; and what strangers put on it.
 
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { mkdirSync } from 'node:fs';
+
+import { PNG } from 'pngjs';
 
 import { audited, contrasted, reflows } from '../lib/accessibility.mjs';
 import { expect, expectEqual } from '../lib/checks.mjs';
@@ -21,7 +23,6 @@ import { Example, LINKS, PROGRAM, ask } from '../lib/example.mjs';
 import { PASSWORD } from '../lib/guard.mjs';
 import { hasNode22 } from '../lib/servers.mjs';
 
-const DESKTOP = ['desktop-light', 'desktop-dark'];
 const EVERYWHERE = SCREENS.map(({ name }) => name);
 
 /** How to get there, and on which screens `docs/pages.md` shows it. */
@@ -31,17 +32,17 @@ const WITH_A_PASSWORD = [
   { name: 'consent-app', shown: [], visit: (guard, page) => ask(guard, page, { redirectUri: LINKS }) },
   { name: 'wrong-password', shown: ['phone-light'], visit: (guard, page) => signIn(guard, page, 'not this one') },
   { name: 'signed-in', shown: [], visit: (guard, page) => signIn(guard, page, PASSWORD, LINKS) },
-  { name: 'denied', shown: ['phone-light'], visit: denied },
+  { name: 'denied', shown: [], visit: denied },
   { name: 'expired', shown: ['desktop-light'], visit: expired },
   { name: 'unknown-app', shown: [], visit: ({ url }, page) => page.goto(`${url}/authorize?client_id=nobody`) },
-  { name: 'landing', shown: DESKTOP, visit: ({ url }, page) => page.goto(`${url}/`) },
+  { name: 'landing', shown: ['desktop-light'], visit: ({ url }, page) => page.goto(`${url}/`) },
 ];
 const WITH_ACCOUNTS = [
-  { name: 'consent-providers', shown: DESKTOP, visit: (guard, page) => ask(guard, page) },
-  { name: 'refused', shown: ['desktop-light', 'phone-dark'], visit: refused },
+  { name: 'consent-providers', shown: ['desktop-light'], visit: (guard, page) => ask(guard, page) },
+  { name: 'refused', shown: ['phone-dark'], visit: refused },
 ];
 const WITH_EVERYTHING = [
-  { name: 'consent-everything', shown: ['desktop-light'], visit: (guard, page) => ask(guard, page) },
+  { name: 'consent-everything', shown: [], visit: (guard, page) => ask(guard, page) },
 ];
 
 export async function pages(checks, { screenshots, pictures }) {
@@ -100,9 +101,12 @@ async function pictureForTheDocument({ pictures }, page, name) {
   if (!pictures) return;
   mkdirSync(pictures, { recursive: true });
   const { x, y, width, height } = await page.locator('main').boundingBox();
-  const margin = Math.min(32, x);
+  const margin = Math.min(32, x, y);
   const clip = { x: x - margin, y: y - margin, width: width + 2 * margin, height: height + 2 * margin };
-  await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true, animations: 'disabled', clip });
+  const shot = PNG.sync.read(await page.screenshot({ fullPage: true, animations: 'disabled', clip }));
+  // Letters on flat ground pack best as they are.
+  const packed = PNG.sync.write(shot, { colorType: 2, filterType: 0, deflateLevel: 9, deflateStrategy: 0 });
+  writeFileSync(join(pictures, `${name}.png`), packed);
 }
 
 async function signIn(guard, page, password, redirectUri) {
@@ -162,8 +166,9 @@ async function strangers(scene) {
     );
   }
   await checks.promise('pages: heaps of marks on a name leave the host as it is (A-014)', async () => {
-    const shot = (name) => hostShown(scene, name);
-    const [plain, heaped] = [await shot('Z a l g o'), await shot('Z a l g o'.replace(/[a-z]/g, `$&${'\u030d\u0327'.repeat(60)}`))];
+    const plain = await hostShown(scene, 'Zxlgo');
+    // The dot is a mark that DejaVu piles up.
+    const heaped = await hostShown(scene, `Zx${'\u0307'.repeat(60)}lgo`);
     expect(plain.equals(heaped), 'the marks reach into the host');
   });
   await checks.promise('pages: a host as long as DNS allows is shown whole', () =>
