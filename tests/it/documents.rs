@@ -219,7 +219,7 @@ fn pictures(document: &Document) -> Vec<String> {
     let names = document.text.split("pictures/").skip(1);
     names
         .filter_map(|rest| rest.split(is_end).next())
-        .filter(|name| name.ends_with(".png"))
+        .filter(|name| Path::new(name).extension() == Some(OsStr::new("png")))
         .map(str::to_owned)
         .collect()
 }
