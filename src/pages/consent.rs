@@ -122,7 +122,8 @@ mod tests {
     fn the_page_says_who_asks_for_what_and_where_it_goes() {
         let page = PAGE.html();
         for text in [
-            "Allow an app to use Files?",
+            "<h1>Allow access to <bdi>Files</bdi>?</h1>",
+            "Did you just ask an app to connect?",
             r#"<p class="host"><bdi>client.example</bdi></p>"#,
             "Some app",
             "unverified",
@@ -211,12 +212,16 @@ mod tests {
             r#"autocomplete="current-password""#,
             r#"role="alert">Wrong.<"#,
             r#"value="ann""#,
-            r#"aria-invalid="true""#,
+            r#"aria-invalid="true" aria-describedby="problem""#,
+            r#"<p class="alert" id="problem""#,
+            "<title>Not signed in: ",
         ] {
             assert!(page.contains(text), "{text} is missing from {page}");
         }
         assert!(!PAGE.html().contains(r#"name="name""#));
+        assert!(PAGE.html().contains("<title>Allow access to Files?<"));
     }
+
     fn count(page: &str, what: &str) -> usize {
         page.matches(what).count()
     }
@@ -247,8 +252,20 @@ mod tests {
             assert_eq!(count(page, r#"value="cancel">Cancel<"#), 1);
             assert_eq!(count(page, r#"id="cancel""#), 1);
         }
-        assert!(both.contains("Signing in allows the app to use Files."));
+        assert!(both.contains("Signing in allows the app to use <bdi>Files</bdi>."));
         assert!(!PAGE.html().contains("Signing in allows"));
+    }
+
+    /// What comes first has the focus first; Enter in a field presses Allow nevertheless, for Cancel
+    /// belongs to another form.
+    #[test]
+    fn cancel_stands_before_allow_and_is_no_form_s_default() {
+        let page = PAGE.html();
+        let at = |text: &str| page.find(text).unwrap();
+        let cancel = at(r#"form="cancel" name="decision" value="cancel""#);
+        let allow = at(r#"type="submit" name="decision" value="allow""#);
+        assert!(at(r#"type="password""#) < cancel && cancel < allow);
+        assert_eq!(count(&page, "<button"), 2);
     }
 
     #[test]

@@ -85,6 +85,19 @@ mod tests {
         assert!(header("content-security-policy").contains("frame-ancestors 'none'"));
     }
 
+    /// That browsers do as the sheet says is shown by `tests/interop`.
+    #[test]
+    fn a041_buttons_wait_for_the_hand() {
+        for rule in [
+            "button { animation: absent .6s",
+            ":root:hover button { animation: absent .6s, appear var(--fade) .6s backwards, deaf .6s; }",
+            "@keyframes absent { from, to { visibility: hidden; } }",
+            "@keyframes deaf { from, to { pointer-events: none; } }",
+        ] {
+            assert!(STYLE.contains(rule), "{rule}");
+        }
+    }
+
     #[test]
     fn a_client_that_opened_a_popup_can_hear_from_it() {
         let reply = html(StatusCode::OK, String::new());

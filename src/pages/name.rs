@@ -1,18 +1,28 @@
 //! The name a client gave itself, made fit to be shown (threat case A-014).
 
 use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
 /// How many characters of a name are shown.
 const LENGTH: usize = 64;
 
+/// How many marks in a row are shown. No language needs more (UTS #39 §5.4); piled up, they reach
+/// over the lines above and below.
+const MARKS: usize = 4;
+
 /// A stranger's name for itself in one line: composed (NFC), without controls, without characters
-/// that are invisible or turn the direction of text, at most 64 characters. `None` if nothing is
-/// left. Escaping is the template's business.
+/// that are invisible or turn the direction of text, without heaps of marks, at most 64 characters.
+/// `None` if nothing is left. Escaping is the template's business.
 pub fn display_name(name: &str) -> Option<String> {
+    let mut marks = 0;
     let visible: String = name
         .nfc()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
         .filter(|&c| !is_hidden(c))
+        .filter(|&c| {
+            marks = if is_combining_mark(c) { marks + 1 } else { 0 };
+            marks <= MARKS
+        })
         .collect();
     let words: Vec<&str> = visible.split(' ').filter(|word| !word.is_empty()).collect();
     let words = words.join(" ");
@@ -60,6 +70,17 @@ mod tests {
             display_name(&"é".repeat(10_000)).unwrap().chars().count(),
             64
         );
+    }
+
+    #[test]
+    fn a014_marks_do_not_pile_up() {
+        let piled = format!("Z{}a", "\u{327}\u{30d}".repeat(30));
+        assert_eq!(
+            display_name(&piled).unwrap(),
+            "Z\u{327}\u{327}\u{327}\u{327}a"
+        );
+        let hindi = "क्षत्रिय";
+        assert_eq!(display_name(hindi).unwrap(), hindi);
     }
 
     #[test]

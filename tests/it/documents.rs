@@ -188,6 +188,28 @@ fn is_said(sources: &str, message: &str) -> bool {
 }
 
 #[test]
+fn every_picture_is_shown_and_every_picture_shown_exists() {
+    let there: BTreeSet<String> = fs::read_dir(Path::new(ROOT).join("docs/pictures"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let shown: BTreeSet<String> = documents().iter().flat_map(pictures).collect();
+    assert!(!there.is_empty());
+    assert_eq!(there, shown);
+}
+
+/// The names of the pictures that a document shows, in Markdown or as `<picture>`.
+fn pictures(document: &Document) -> Vec<String> {
+    let is_end = |c: char| matches!(c, ')' | '"' | ' ' | '`');
+    let names = document.text.split("pictures/").skip(1);
+    names
+        .filter_map(|rest| rest.split(is_end).next())
+        .filter(|name| Path::new(name).extension().is_some())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
 fn the_rooms_of_the_architecture_are_those_of_the_house() {
     let document = Document::named("docs/architecture.md");
     let rooms: BTreeSet<(String, String)> = document

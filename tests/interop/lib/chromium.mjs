@@ -17,7 +17,7 @@ export const STEP = 10_000;
 
 export const SCREENS = ['light', 'dark'].flatMap((colorScheme) => [
   { name: `desktop-${colorScheme}`, viewport: { width: 1280, height: 800 }, colorScheme },
-  { name: `phone-${colorScheme}`, viewport: { width: 390, height: 844 }, colorScheme, isMobile: true },
+  { name: `phone-${colorScheme}`, viewport: { width: 360, height: 740 }, colorScheme, isMobile: true },
 ]);
 
 export const hasChromium = () => existsSync(EXECUTABLE);
@@ -54,7 +54,14 @@ export async function onPage({ browser, guard }, screen, use) {
 export async function picture({ screenshots }, page, name) {
   if (!screenshots) return;
   mkdirSync(screenshots, { recursive: true });
-  await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
+  await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true, animations: 'disabled' });
+}
+
+/** The page as it is once nothing on it moves any more: buttons come a moment after the rest. */
+export async function settled(page) {
+  await page.waitForFunction(() => document.getAnimations().every(({ playState }) => playState === 'finished'), null, {
+    timeout: STEP,
+  });
 }
 
 export async function readable(page, screen) {
@@ -82,4 +89,12 @@ export async function readable(page, screen) {
   expectEqual(seen.scripts, 0, 'scripts');
   const dark = seen.shade !== null && seen.shade < 3 * 128;
   expectEqual(dark, screen.colorScheme === 'dark', 'dark background');
+}
+
+/** The pages of `oidc-provider`: sign in, then agree. */
+export async function signInThere(page, user) {
+  await page.locator('input[name=login]').fill(user, { timeout: STEP });
+  await page.locator('input[name=password]').fill('any will do');
+  await page.getByRole('button', { name: 'Sign-in' }).click();
+  await page.getByRole('button', { name: 'Continue' }).click({ timeout: STEP });
 }

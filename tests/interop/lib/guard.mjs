@@ -40,11 +40,18 @@ export class Guard {
     return guard;
   }
 
-  /** With a `certificate` (paths of `chain` and `key`) it speaks TLS. */
-  static async #start(server, { flags = [], env = {}, certificate, port } = {}) {
+  /**
+   * With a `certificate` (paths of `chain` and `key`) it speaks TLS. With an `externalUrl`, TLS ends
+   * in front of it, at that URL.
+   */
+  static async #start(server, { flags = [], env = {}, certificate, port, externalUrl } = {}) {
     port ??= await freePort();
     const guard = new Guard();
-    guard.url = `${certificate ? 'https' : 'http'}://localhost:${port}`;
+    guard.port = port;
+    guard.url = externalUrl ?? `${certificate ? 'https' : 'http'}://localhost:${port}`;
+    if (externalUrl) flags = [...flags, '--no-auto-tls', '--listen', `127.0.0.1:${port}`];
+    const { origin, pathname } = new URL(guard.url);
+    guard.address = `${externalUrl ? `http://127.0.0.1:${port}` : origin}${pathname.replace(/\/$/, '')}`;
     if (certificate) {
       const listen = ['--tls-listen', `127.0.0.1:${port}`, '--listen', `127.0.0.1:${await freePort()}`];
       const { chain, key } = certificate;
@@ -66,7 +73,7 @@ export class Guard {
   async serves(within = 10_000) {
     const deadline = Date.now() + within;
     while (Date.now() < deadline && !this.program.end) {
-      const answer = await fetch(`${this.url}/healthz`).catch(() => null);
+      const answer = await fetch(`${this.address}/healthz`).catch(() => null);
       if (answer?.ok) return;
       await delay(20);
     }

@@ -12,6 +12,8 @@ import {
   onPage,
   picture,
   readable,
+  settled,
+  signInThere,
 } from '../lib/chromium.mjs';
 import { expect, expectEqual } from '../lib/checks.mjs';
 import { cameBack, promised } from '../lib/federated.mjs';
@@ -74,6 +76,7 @@ async function looks(scene) {
     await checks.promise(`chromium, ${screen.name}: the ways to sign in are readable`, () =>
       onPage(scene, screen, async (page, client) => {
         await begin(scene, page, client);
+        await settled(page);
         await picture(scene, page, `ways-to-sign-in-${screen.name}`);
         await readable(page, screen);
         for (const provider of providers) expectEqual(await continueWith(page, provider).count(), 1, provider.name);
@@ -176,14 +179,6 @@ async function leaveFor(page, provider) {
   ]);
   await page.locator('input[name=login]').waitFor({ timeout: STEP });
   return asked.url();
-}
-
-/** The pages of `oidc-provider`: sign in, then agree. */
-async function signInThere(page, user) {
-  await page.locator('input[name=login]').fill(user, { timeout: STEP });
-  await page.locator('input[name=password]').fill('any will do');
-  await page.getByRole('button', { name: 'Sign-in' }).click();
-  await page.getByRole('button', { name: 'Continue' }).click({ timeout: STEP });
 }
 
 /** Signs in there; gives the guard's answer to the callback. */
