@@ -66,6 +66,7 @@ fn checker(document: &Document, block: &Block<'_>) -> Result<(), String> {
                 .ok_or_else(|| format!("nothing types this: {line}"))
         }),
         "json" | "sql" => Ok(()),
+        "yaml" if block.section == "Metrics" => Ok(()),
         language if EXAMPLES.contains(&language) || ONLY_SHOWN.contains(&language) => Ok(()),
         language => Err(format!("nothing checks `{language}`")),
     }
@@ -304,4 +305,22 @@ fn the_statement_that_is_shown_ends_one_persons_grants_while_the_guard_runs() {
     let is_refused = |token: &str| Client::try_open(&guard, token, "2025-11-25").status == 401;
     assert!(eventually(Duration::from_secs(20), || is_refused(&alice)));
     assert!(!is_refused(&bob));
+}
+
+#[test]
+fn alerts_are_on_metrics_that_there_are() {
+    let document = Document::named("docs/operating.md");
+    let blocks = document.blocks();
+    let mut alerts = blocks.iter().filter(|block| block.language == "yaml");
+    let rules = &alerts.next().unwrap().text;
+    let words = rules.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let named: Vec<&str> = words.filter(|word| word.starts_with("mcp_guard_")).collect();
+    assert!(named.len() >= 3, "{named:?}");
+    let rows = document.rows();
+    for metric in named {
+        let is_listed = rows
+            .iter()
+            .any(|row| row[0].trim_matches('`').starts_with(metric));
+        assert!(is_listed, "{metric}");
+    }
 }
