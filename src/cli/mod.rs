@@ -5,9 +5,11 @@
 
 pub mod banner;
 mod check;
+mod completions;
 mod hash_password;
 mod healthcheck;
 mod live;
+mod man;
 mod probe;
 mod serve;
 
@@ -37,6 +39,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Invocation::CheckLive(raw) => check::run(&raw, true),
         Invocation::Healthcheck(raw) => healthcheck::run(&raw),
         Invocation::HashPassword => hash_password::run(),
+        Invocation::Completions(shell) => completions::run(shell),
+        Invocation::Man => man::run(),
         Invocation::Print(text) => print(&text),
     }
 }

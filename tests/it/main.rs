@@ -26,6 +26,7 @@ mod gate;
 mod house;
 mod legacy_sse;
 mod limits;
+mod manual;
 mod prefix;
 mod proxy;
 mod proxy_tls;
