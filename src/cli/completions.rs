@@ -40,7 +40,7 @@ fn of_values(arg: Arg) -> Arg {
     let name = arg.get_id().to_string();
     if name == SHELL {
         let shells = Shell::value_variants().iter();
-        let names = shells.filter_map(|shell| shell.to_possible_value());
+        let names = shells.filter_map(Shell::to_possible_value);
         return arg.value_parser(PossibleValuesParser::new(names));
     }
     let Some((option, form)) = options::lookup(&name) else {
