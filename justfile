@@ -20,3 +20,8 @@ bench:
 # licences, bans and sources of all dependencies
 deny:
     cargo deny check bans licenses sources
+
+# what is published for this machine's architecture, in dist/ (needs musl-tools)
+release:
+    release/run
+    release/check

@@ -5,9 +5,11 @@
 
 pub mod banner;
 mod check;
+mod completions;
 mod hash_password;
 mod healthcheck;
 mod live;
+mod man;
 mod migrate;
 mod probe;
 mod serve;
@@ -38,6 +40,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Invocation::CheckLive(raw) => check::run(&raw, true),
         Invocation::Healthcheck(raw) => healthcheck::run(&raw),
         Invocation::HashPassword => hash_password::run(),
+        Invocation::Completions(shell) => completions::run(shell),
+        Invocation::Man => man::run(),
         Invocation::Migrate(notation, migration) => migrate::run(notation, &migration),
         Invocation::Print(text) => print(&text),
     }

@@ -4,7 +4,8 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueEnum as _};
+use clap_complete::Shell;
 
 use super::migration::{self, Migration, Notation};
 use super::options::{self, Default, Form, GROUPS, Kind, Opt};
@@ -21,7 +22,9 @@ mcp-guard --external-url URL [OPTIONS] -- COMMAND [ARG...]
        mcp-guard --config FILE
        mcp-guard check|healthcheck [OPTIONS] [UPSTREAM_URL|-- COMMAND...]
        mcp-guard hash-password
-       mcp-guard migrate [--format shell|toml|env] [--] [ITS_ARG...]";
+       mcp-guard migrate [--format shell|toml|env] [--] [ITS_ARG...]
+       mcp-guard completions SHELL
+       mcp-guard man";
 
 const AFTER_HELP: &str = "\
 Every option has a variable, MCP_GUARD_<NAME IN UPPER_SNAKE>, and a key of its name in the TOML \
@@ -43,6 +46,8 @@ const LIVE: &str = "live";
 /// Of `migrate` alone.
 const FORMAT: &str = "format";
 const MIGRATE: &str = "migrate";
+/// Of `completions` alone.
+pub const SHELL: &str = "shell";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -58,6 +63,10 @@ pub enum Invocation {
     HashPassword,
     /// Say what another program's command line comes to here.
     Migrate(Notation, Migration),
+    /// Print what completes the command line in a shell.
+    Completions(Shell),
+    /// Print the manual page.
+    Man,
     /// `--help` or `--version`: print this.
     Print(clap::builder::StyledStr),
 }
@@ -86,12 +95,15 @@ pub fn from_args(
             "check" => Ok(Invocation::Check(gather(matches, surroundings)?)),
             "healthcheck" => Ok(Invocation::Healthcheck(gather(matches, surroundings)?)),
             MIGRATE => migrate(&matches, theirs, &surroundings),
+            "completions" => Ok(Invocation::Completions(shell(matches)?)),
+            "man" => Ok(Invocation::Man),
             _ => Ok(Invocation::HashPassword),
         },
     }
 }
 
-fn command() -> Command {
+/// What `clap` knows of the command line: its commands, and every option of the table.
+pub fn command() -> Command {
     let root = Command::new("mcp-guard")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
@@ -115,7 +127,17 @@ fn command() -> Command {
         .subcommand(
             with_options(Command::new("healthcheck"))
                 .about("Ask the guard that runs with this configuration whether it is well"),
-        );
+        )
+        .subcommand(
+            Command::new("completions")
+                .about("Print a script that completes the command line in a shell")
+                .arg(
+                    Arg::new(SHELL)
+                        .value_name("SHELL")
+                        .help("One of bash, elvish, fish, powershell, zsh"),
+                ),
+        )
+        .subcommand(Command::new("man").about("Print the manual page, as roff"));
     with_options(root)
 }
 
@@ -201,6 +223,22 @@ fn help(option: &Opt, form: Form) -> String {
     }
 }
 
+/// The shell that `completions` is asked for.
+fn shell(mut matches: ArgMatches) -> Result<Shell, ConfigError> {
+    let shells = || Shell::value_variants().iter().map(Shell::to_string);
+    let text: String = matches.remove_one(SHELL).unwrap_or_default();
+    if let Ok(shell) = Shell::from_str(&text, false) {
+        return Ok(shell);
+    }
+    let error = ConfigError::usage("`completions` wants the name of a shell that it knows");
+    Err(error
+        .hint(format!(
+            "it knows {}",
+            shells().collect::<Vec<_>>().join(", ")
+        ))
+        .did_you_mean(options::nearest(&text, shells())))
+}
+
 /// All layers, the strongest first.
 fn gather(mut matches: ArgMatches, surroundings: Surroundings) -> Result<RawConfig, ConfigError> {
     let mut raw = RawConfig::new(surroundings);
@@ -226,8 +264,9 @@ fn gather(mut matches: ArgMatches, surroundings: Surroundings) -> Result<RawConf
 
 /// Something stands before `--` that is neither a flag, a URL nor a command of ours.
 fn not_an_option(text: &str) -> ConfigError {
-    let commands = ["check", "healthcheck", "hash-password", MIGRATE].map(str::to_owned);
-    match options::nearest(text, commands.into_iter()) {
+    let root = command();
+    let commands = root.get_subcommands().map(|it| it.get_name().to_owned());
+    match options::nearest(text, commands) {
         Some(name) if name == text => ConfigError::usage(format!("`{name}` stands too far back"))
             .hint(format!(
                 "the command comes first: `mcp-guard {name} [OPTIONS]`"
@@ -371,6 +410,11 @@ mod tests {
             read(&["hash-password"]),
             Ok(Invocation::HashPassword)
         ));
+        assert!(matches!(
+            read(&["completions", "bash"]),
+            Ok(Invocation::Completions(Shell::Bash))
+        ));
+        assert!(matches!(read(&["man"]), Ok(Invocation::Man)));
         assert!(matches!(read(&["--version"]), Ok(Invocation::Print(_))));
         // Behind the dashes it is the server's.
         assert!(matches!(read(&["--", "check"]), Ok(Invocation::Serve(_))));
@@ -402,6 +446,16 @@ mod tests {
                 &["--clean-env", "check"],
                 "`check` stands too far back",
                 "comes first",
+            ),
+            (
+                &["completions"],
+                "wants the name of a shell",
+                "bash, elvish, fish, powershell, zsh",
+            ),
+            (
+                &["completions", "bsh"],
+                "wants the name of a shell",
+                "did you mean `bash`?",
             ),
             (&["--listen"], "--listen lacks its value", "--flag=-value"),
             (

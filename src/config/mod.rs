@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use arguments::{Invocation, from_args};
+pub use arguments::{Invocation, SHELL, command as command_line, from_args};
 pub use error::ConfigError;
 pub use listening::Listening;
 pub use listing::listing;

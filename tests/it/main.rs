@@ -28,6 +28,7 @@ mod gate;
 mod house;
 mod legacy_sse;
 mod limits;
+mod manual;
 mod metrics;
 mod migrate;
 mod prefix;

@@ -314,7 +314,9 @@ fn alerts_are_on_metrics_that_there_are() {
     let mut alerts = blocks.iter().filter(|block| block.language == "yaml");
     let rules = &alerts.next().unwrap().text;
     let words = rules.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    let named: Vec<&str> = words.filter(|word| word.starts_with("mcp_guard_")).collect();
+    let named: Vec<&str> = words
+        .filter(|word| word.starts_with("mcp_guard_"))
+        .collect();
     assert!(named.len() >= 3, "{named:?}");
     let rows = document.rows();
     for metric in named {
