@@ -200,8 +200,13 @@ pub fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> Option<S
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(name, &candidate), candidate))
         .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(2))
+        .filter(|(distance, candidate)| *distance <= tolerance(candidate.len()))
         .map(|(_, candidate)| candidate)
+}
+
+/// How many slips a name of that length may have: of a short one too little would be left.
+fn tolerance(length: usize) -> usize {
+    (length / 3).max(2).min(length / 2)
 }
 
 #[cfg(test)]
