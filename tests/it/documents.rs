@@ -80,12 +80,23 @@ fn every_command_that_is_shown_would_start() {
     assert!(seen >= 3, "only {seen} commands were found");
 }
 
-/// The arguments of a line that starts the guard.
+/// The arguments of a line that starts the guard; in a container they stand behind the image's name,
+/// and secrets are in a folder of their own.
 fn guard_arguments(line: &str) -> Option<Vec<String>> {
     let rest = line
         .strip_prefix("mcp-guard ")
-        .or_else(|| line.strip_prefix("cargo run --release -- "))?;
-    Some(words(rest))
+        .or_else(|| line.strip_prefix("cargo run --release -- "));
+    if let Some(rest) = rest {
+        return Some(words(rest));
+    }
+    let mut words = words(line.strip_prefix("docker run ")?).into_iter();
+    let is_image = |word: &String| word.split(':').next() == Some("mcp-guard");
+    words.find(is_image)?;
+    Some(
+        words
+            .map(|word| word.replace("/run/secrets/", ""))
+            .collect(),
+    )
 }
 
 /// As a shell splits a line that has no quotes but single ones.
@@ -152,22 +163,101 @@ fn every_configuration_file_that_is_shown_loads() {
 #[test]
 fn what_is_shown_of_the_examples_is_the_examples() {
     let examples = fs::read_dir(Path::new(ROOT).join("examples")).unwrap();
+    let shown_too = [Path::new(ROOT).join("examples/compose/acme.yaml")];
     let examples: Vec<(PathBuf, String)> = examples
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_file() && path.extension() != Some(OsStr::new("rs")))
+        .chain(shown_too)
         .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
         .collect();
     let documents = documents();
     let shown: Vec<_> = documents
         .iter()
         .flat_map(Document::blocks)
-        .filter(|block| ["nginx", "caddyfile", "haproxy", "ini", "toml"].contains(&block.language))
+        .filter(|block| {
+            ["nginx", "caddyfile", "haproxy", "ini", "toml", "yaml"].contains(&block.language)
+        })
         .collect();
     for (path, text) in &examples {
         let is_shown = shown.iter().any(|block| block.text == *text);
         assert!(is_shown, "{} is not shown as it is", path.display());
     }
     assert_eq!(shown.len(), examples.len(), "something shown is no example");
+}
+
+/// What `systemd-analyze` would have to judge.
+const UNITS: &[&str] = &["service", "socket", "mcp-guard-tls.conf"];
+
+#[test]
+fn every_example_is_loaded_by_a_test() {
+    let mut unclaimed = BTreeSet::new();
+    let tests = ["tests/it", "tests/interop/promises"].map(|folder| all_below(Path::new(folder)));
+    let tests: String = tests.iter().flatten().map(|path| text_of(path)).collect();
+    for path in all_below(Path::new("examples")) {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap();
+        let kind = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        let is_claimed = match kind {
+            // Cargo compiles them.
+            "rs" => true,
+            // Shown as they are, and `every_configuration_file_that_is_shown_loads`.
+            "toml" => path.parent() == Some(Path::new("examples")),
+            // `promises/compose.mjs` reads the folder.
+            "yaml" => path.parent() == Some(Path::new("examples/compose")),
+            kind if UNITS.contains(&kind) || UNITS.contains(&name) => true,
+            _ => {
+                let below = path.strip_prefix("examples").unwrap();
+                tests.contains(&format!("\"{}\"", below.display()))
+            }
+        };
+        if !is_claimed {
+            unclaimed.insert(path);
+        }
+    }
+    assert!(unclaimed.is_empty(), "nothing loads {unclaimed:?}");
+}
+
+/// Only the guard's address and the place of the certificate differ from what is tested with the
+/// programs themselves.
+#[test]
+fn the_proxies_of_compose_are_set_up_like_those_of_one_machine() {
+    let settings = |path: &str| {
+        let text = text_of(&Path::new("examples").join(path));
+        let is_heading = |line: &&str| line.starts_with("# ");
+        let lines: Vec<_> = text
+            .lines()
+            .skip_while(is_heading)
+            .map(str::to_owned)
+            .collect();
+        lines.join("\n")
+    };
+    for (composed, alone) in [
+        ("compose/Caddyfile", "Caddyfile"),
+        ("compose/nginx.conf", "nginx.conf"),
+    ] {
+        let expected = settings(alone)
+            .replace("127.0.0.1:8080", "guard:8080")
+            .replace(
+                "/etc/letsencrypt/live/mcp.example.com/",
+                "/etc/nginx/certs/",
+            );
+        assert_eq!(settings(composed), expected, "{composed}");
+    }
+}
+
+fn text_of(path: &Path) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+/// Every file below a folder of the project.
+fn all_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
+    let paths = entries.map(|entry| folder.join(entry.unwrap().file_name()));
+    paths
+        .flat_map(|path| match Path::new(ROOT).join(&path).is_dir() {
+            true => all_below(&path),
+            false => vec![path],
+        })
+        .collect()
 }
 
 #[test]
