@@ -83,9 +83,11 @@ export class Container {
     this.publisher = spawn('nsenter', args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
     await new Promise((resolve, reject) => {
       this.publisher.once('error', reject);
-      this.publisher.send('port', server, (error) => (error ? reject(error) : resolve()));
+      this.publisher.once('message', resolve);
+      this.publisher.send('port', server, (error) => error && reject(error));
     });
-    server.close();
+    // Until it is closed here, clients could still come to nobody here.
+    await new Promise((resolve) => server.close(resolve));
   }
 
   /** A program of this machine's in the container's network, as a neighbour in a pod. */

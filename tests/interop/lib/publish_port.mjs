@@ -16,5 +16,6 @@ process.once('message', (_, server) => {
     outer.on('close', () => inner.destroy());
     inner.on('close', () => outer.destroy());
   });
+  process.send('published');
 });
 process.once('disconnect', () => process.exit());

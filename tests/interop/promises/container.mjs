@@ -59,8 +59,8 @@ async function full(checks) {
   await said(checks, image, 'full');
   const volumes = image.volumes();
   // npx finds what it is to start in the working directory, without a download.
-  const options = { volumes, files: [[MODULES, '/node_modules']], port: await freePort() };
-  const server = ['--', 'npx', '-y', '@modelcontextprotocol/server-everything'];
+  const options = { volumes, files: [[MODULES, '/srv/node_modules']], port: await freePort() };
+  const server = ['--working-dir', '/srv', '--', 'npx', '-y', '@modelcontextprotocol/server-everything'];
   const person = new SdkPerson();
   try {
     await withContainer(image, server, options, async (guard) => {
