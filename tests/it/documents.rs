@@ -175,7 +175,15 @@ fn what_is_shown_of_the_examples_is_the_examples() {
         .iter()
         .flat_map(Document::blocks)
         .filter(|block| {
-            ["nginx", "caddyfile", "haproxy", "ini", "toml", "yaml"].contains(&block.language)
+            let kinds = ["nginx", "caddyfile", "haproxy", "ini", "toml"];
+            // YAML is also what other programs are told.
+            let is_compose = block.language == "yaml"
+                && block.text.contains(
+                    "
+services:
+",
+                );
+            is_compose || kinds.contains(&block.language)
         })
         .collect();
     for (path, text) in &examples {

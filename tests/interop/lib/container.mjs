@@ -3,6 +3,7 @@
 // its own network, of which one port is published on loopback. No engine is needed, only root.
 
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -118,7 +119,11 @@ export class Container {
   }
 
   async remove() {
-    this.publisher?.kill();
+    if (this.publisher) {
+      const gone = once(this.publisher, 'exit');
+      this.publisher.kill();
+      await gone;
+    }
     this.program.kill();
     await this.program.ended;
   }

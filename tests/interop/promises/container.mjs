@@ -129,8 +129,8 @@ async function withContainer(image, server, { volumes, files = [], port }, use) 
     const guard = { url, mcpUrl: `${url}/mcp`, container: started, log: () => started.program.output.slice(-3000) };
     return await use(guard);
   } finally {
-    published.server.close();
     await started?.remove();
+    published.server.close();
     own?.remove();
     rmSync(secrets, { recursive: true, force: true });
   }
@@ -172,7 +172,8 @@ function guardOf(container) {
 }
 
 async function reaped({ container }) {
-  const program = container.exec('sh', '-c', 'sleep 1 & echo "orphan $!"');
+  // Without the pipe of the one who started it, which would wait for it.
+  const program = container.exec('sh', '-c', 'sleep 3 >/dev/null 2>&1 & echo "orphan $!"');
   const [, inner] = await program.says(/orphan (\d+)/);
   await program.finish(10_000);
   const orphan = () => container.processes().find((process) => process.inner === Number(inner));
