@@ -131,7 +131,7 @@ mod tests {
         ] {
             assert_eq!(behind(line).unwrap(), told, "{line}");
         }
-        assert_eq!(behind("mcp-guard ").unwrap(), [OsString::new(); 0]);
+        assert!(behind("mcp-guard ").unwrap().is_empty());
         for line in ["/sbin/init splash ", "my-mcp-guard --listen x ", ""] {
             assert_eq!(behind(line), None, "{line}");
         }

@@ -261,9 +261,12 @@ fn all_below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
     let paths = entries.map(|entry| folder.join(entry.unwrap().file_name()));
     paths
-        .flat_map(|path| match Path::new(ROOT).join(&path).is_dir() {
-            true => all_below(&path),
-            false => vec![path],
+        .flat_map(|path| {
+            if Path::new(ROOT).join(&path).is_dir() {
+                all_below(&path)
+            } else {
+                vec![path]
+            }
         })
         .collect()
 }
