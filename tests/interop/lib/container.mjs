@@ -22,11 +22,11 @@ const INNER_PORT = 8080;
 export class Image {
   constructor(name) {
     this.root = join(IMAGES, name, 'root');
-    this.config = JSON.parse(readFileSync(join(IMAGES, name, 'config.json'), 'utf8'));
+    this.config = JSON.parse(readFileSync(join(IMAGES, name, 'image.json'), 'utf8')).Docker.config;
   }
 
   static isBuilt(name) {
-    return process.getuid() === 0 && existsSync(join(IMAGES, name, 'config.json'));
+    return process.getuid() === 0 && existsSync(join(IMAGES, name, 'image.json'));
   }
 
   /** Where processes of the image may write, each empty and whose it is in the image. */
