@@ -10,7 +10,7 @@ shift 2
 
 mount --make-rprivate /
 mount --bind "$root" "$root"
-mkdir -p "$root/proc" "$root/dev" "$root/tmp"
+mkdir -p "$root/proc" "$root/dev" "$root/tmp" "$root/run"
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 for device in null zero full random urandom tty; do
@@ -18,6 +18,8 @@ for device in null zero full random urandom tty; do
     mount --bind "/dev/$device" "$root/dev/$device"
 done
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/tmp"
+# Where secrets are mounted: nothing of them is left in the image's files.
+mount -t tmpfs -o mode=755 tmpfs "$root/run"
 while [ "$1" != -- ]; do
     IFS=: read -r mode source target <<<"$1"
     if [ -d "$source" ]; then
