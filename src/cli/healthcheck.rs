@@ -1,12 +1,23 @@
 //! `healthcheck`: asks the guard that runs with this configuration whether it is well. For
 //! containers that have no other tool to ask with.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use super::probe::{self, LIMIT};
+use super::process_one;
 use super::{FAILED, complain, refused};
 use crate::config::{Listening, RawConfig};
+
+/// An image's health check knows the container's variables, and not what its guard was told behind
+/// the image's name. One without arguments of its own therefore has those of process 1.
+pub(super) fn as_the_guard(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments == ["healthcheck"] {
+        arguments.extend(process_one::guard_arguments().unwrap_or_default());
+    }
+    arguments
+}
 
 pub(super) fn run(raw: &RawConfig) -> ExitCode {
     let (external_url, listening) = match Listening::resolve(raw) {

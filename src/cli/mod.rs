@@ -12,6 +12,7 @@ mod live;
 mod man;
 mod migrate;
 mod probe;
+mod process_one;
 mod serve;
 
 use std::ffi::OsString;
@@ -29,6 +30,7 @@ const REFUSED: u8 = 78;
 /// Does what the command line (without the program's name) asks for. 0 done, 1 failed while
 /// running, 64 wrong usage, 78 configuration refused.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = healthcheck::as_the_guard(arguments.into_iter().collect());
     let reader = Reader::new(arguments, Surroundings::of_process());
     let invocation = match reader.read() {
         Ok(invocation) => invocation,

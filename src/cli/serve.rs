@@ -3,12 +3,15 @@
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use super::{FAILED, REFUSED, banner, complain, not_started, refused, say, warn};
+use super::{FAILED, REFUSED, banner, complain, not_started, process_one, refused, say, warn};
 use crate::config::{Config, RawConfig, Reader};
 use crate::listener::PassedSockets;
 use crate::{app, telemetry};
 
 pub(super) fn run(raw: &RawConfig, reader: &Reader) -> ExitCode {
+    if process_one::is_this() {
+        return process_one::run();
+    }
     // Before anything else is opened or started.
     let sockets = match PassedSockets::take() {
         Ok(sockets) => sockets,

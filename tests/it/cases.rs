@@ -56,7 +56,7 @@ const CASES: &[(&str, &[u16])] = &[
         "logs and configuration",
         &[154, 155, 156, 158, 159, 160, 161, 162, 163],
     ),
-    ("delivery", &[168]),
+    ("delivery", &[167, 168]),
 ];
 
 /// Faults to survive, `r07_…`.

@@ -2,8 +2,9 @@
 //! What they show in blocks is the matter of `shown.rs`.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mcp_guard::config::migration::{Becomes, FLAGS, Flag};
 use mcp_guard::config::options::{Default, Form, GROUPS, Kind, Opt};
@@ -89,6 +90,79 @@ fn migration_row(flag: &Flag) -> Vec<String> {
     };
     let here = here.replace('`', "");
     vec![names, flag.variable.to_owned(), default.to_owned(), here]
+}
+
+#[test]
+fn every_example_is_loaded_by_a_test() {
+    let mut unclaimed = BTreeSet::new();
+    let tests = ["tests/it", "tests/interop/promises"].map(|folder| all_below(Path::new(folder)));
+    let tests: String = tests.iter().flatten().map(|path| text_of(path)).collect();
+    for path in all_below(Path::new("examples")) {
+        let kind = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        let is_claimed = match kind {
+            // Cargo compiles them.
+            "rs" => true,
+            // Shown as they are, and `every_configuration_file_that_is_shown_loads`.
+            "toml" => path.parent() == Some(Path::new("examples")),
+            // `promises/compose.mjs` reads the folder.
+            "yaml" => path.parent() == Some(Path::new("examples/compose")),
+            _ => {
+                let below = path.strip_prefix("examples").unwrap();
+                tests.contains(&format!("\"{}\"", below.display()))
+            }
+        };
+        if !is_claimed {
+            unclaimed.insert(path);
+        }
+    }
+    assert!(unclaimed.is_empty(), "nothing loads {unclaimed:?}");
+}
+
+/// Only the guard's address and the place of the certificate differ from what is tested with the
+/// programs themselves.
+#[test]
+fn the_proxies_of_compose_are_set_up_like_those_of_one_machine() {
+    let settings = |path: &str| {
+        let text = text_of(&Path::new("examples").join(path));
+        let is_heading = |line: &&str| line.starts_with("# ");
+        let lines: Vec<_> = text
+            .lines()
+            .skip_while(is_heading)
+            .map(str::to_owned)
+            .collect();
+        lines.join("\n")
+    };
+    for (composed, alone) in [
+        ("compose/Caddyfile", "Caddyfile"),
+        ("compose/nginx.conf", "nginx.conf"),
+    ] {
+        let expected = settings(alone)
+            .replace("127.0.0.1:8080", "guard:8080")
+            .replace(
+                "/etc/letsencrypt/live/mcp.example.com/",
+                "/etc/nginx/certs/",
+            );
+        assert_eq!(settings(composed), expected, "{composed}");
+    }
+}
+
+fn text_of(path: &Path) -> String {
+    fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+/// Every file below a folder of the project.
+fn all_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new(ROOT).join(folder)).unwrap();
+    let paths = entries.map(|entry| folder.join(entry.unwrap().file_name()));
+    paths
+        .flat_map(|path| {
+            if Path::new(ROOT).join(&path).is_dir() {
+                all_below(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }
 
 #[test]

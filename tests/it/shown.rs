@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use mcp_guard::config::options::{Form, GROUPS};
 use serde_json::Value;
 
 use crate::support::{Block, Client, Document, documents, eventually, two_users};
@@ -60,13 +61,13 @@ fn checker(document: &Document, block: &Block<'_>) -> Result<(), String> {
     match block.language {
         "sh" if is_typed(document, block) => Ok(()),
         "sh" => commands(block).iter().try_for_each(|line| {
-            let is_known = guard_arguments(line).is_some() || is_run_in_ci(line);
+            let is_known = guard_arguments(line).is_some() || is_built(line) || is_run_in_ci(line);
             is_known
                 .then_some(())
                 .ok_or_else(|| format!("nothing types this: {line}"))
         }),
-        "json" | "sql" => Ok(()),
-        "yaml" if block.section == "Metrics" => Ok(()),
+        "json" | "sql" | "dockerfile" => Ok(()),
+        "yaml" if is_compose(block) || block.section == "Metrics" => Ok(()),
         language if EXAMPLES.contains(&language) || ONLY_SHOWN.contains(&language) => Ok(()),
         language => Err(format!("nothing checks `{language}`")),
     }
@@ -163,16 +164,38 @@ fn is_refusal(line: &&str) -> bool {
     line.starts_with("error: ") || line.starts_with("hint: ")
 }
 
-/// The arguments of a line that starts the guard.
+/// The arguments of a line that starts the guard; in a container they stand behind the image's name,
+/// and secrets are in a folder of their own.
 fn guard_arguments(line: &str) -> Option<Vec<String>> {
-    let rest = [
-        "mcp-guard ",
-        "target/release/mcp-guard ",
-        "cargo run --release -- ",
-    ]
-    .iter()
-    .find_map(|start| line.strip_prefix(start))?;
-    Some(words(rest))
+    let rest = line
+        .strip_prefix("mcp-guard ")
+        .or_else(|| line.strip_prefix("cargo run --release -- "));
+    if let Some(rest) = rest {
+        return Some(words(rest));
+    }
+    let mut words = words(line.strip_prefix("docker run ")?).into_iter();
+    words.find(|word| word.split(':').next() == Some("mcp-guard"))?;
+    let arguments = words.map(|word| word.replace("/run/secrets/", ""));
+    Some(arguments.collect())
+}
+
+/// Whether a line builds an image that `tests/docker/build` can build.
+fn is_built(line: &str) -> bool {
+    let Some(arguments) = line.strip_prefix("docker build ").map(words) else {
+        return false;
+    };
+    let target = arguments
+        .iter()
+        .skip_while(|word| *word != "--target")
+        .nth(1);
+    let stage = target.map(|target| format!(" AS {target}\n"));
+    let dockerfile = fs::read_to_string(Path::new(ROOT).join("Dockerfile")).unwrap();
+    stage.is_none_or(|stage| dockerfile.contains(&stage))
+}
+
+/// Other YAML is what other programs are told.
+fn is_compose(block: &Block<'_>) -> bool {
+    block.language == "yaml" && block.text.contains("\nservices:\n")
 }
 
 /// As a shell splits a line that has no quotes but single ones.
@@ -239,16 +262,18 @@ fn every_configuration_file_that_is_shown_loads() {
 #[test]
 fn what_is_shown_of_the_examples_is_the_examples() {
     let examples = fs::read_dir(Path::new(ROOT).join("examples")).unwrap();
+    let shown_too = [Path::new(ROOT).join("examples/compose/acme.yaml")];
     let examples: Vec<(PathBuf, String)> = examples
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.is_file() && path.extension() != Some(OsStr::new("rs")))
+        .chain(shown_too)
         .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
         .collect();
     let documents = documents();
     let shown: Vec<_> = documents
         .iter()
         .flat_map(Document::blocks)
-        .filter(|block| EXAMPLES.contains(&block.language))
+        .filter(|block| is_compose(block) || EXAMPLES.contains(&block.language))
         .collect();
     for (path, text) in &examples {
         let is_shown = shown.iter().any(|block| block.text == *text);
@@ -324,5 +349,26 @@ fn alerts_are_on_metrics_that_there_are() {
             .iter()
             .any(|row| row[0].trim_matches('`').starts_with(metric));
         assert!(is_listed, "{metric}");
+    }
+}
+
+#[test]
+fn images_that_are_shown_use_variables_that_there_are() {
+    let document = Document::named("docs/docker.md");
+    let blocks = document.blocks();
+    let is_image = |block: &&Block<'_>| block.language == "dockerfile";
+    let image = blocks.iter().find(is_image).unwrap();
+    let words = image.text.split([' ', '=', '\n']);
+    let named: Vec<&str> = words
+        .filter(|word| word.starts_with("MCP_GUARD_"))
+        .collect();
+    assert!(!named.is_empty());
+    let known: Vec<String> = GROUPS
+        .iter()
+        .flat_map(|group| group.options)
+        .map(|option| option.variable(Form::Itself))
+        .collect();
+    for variable in named {
+        assert!(known.iter().any(|known| known == variable), "{variable}");
     }
 }
