@@ -36,6 +36,7 @@ impl Timestamp {
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     offset: Arc<AtomicI64>,
+    stands_at: Option<Timestamp>,
 }
 
 impl Clock {
@@ -44,12 +45,23 @@ impl Clock {
         Self::default()
     }
 
+    /// A clock that nothing moves but [`Self::advance`]. For tests in which two things happen at once,
+    /// at the very end of a duration.
+    pub fn standing() -> Self {
+        let system = Self::system();
+        Self {
+            stands_at: Some(system.now()),
+            ..system
+        }
+    }
+
     /// Now.
     pub fn now(&self) -> Timestamp {
-        let system = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, millis);
-        Timestamp(system.saturating_add_signed(self.offset.load(Ordering::Relaxed)))
+        let from = self.stands_at.unwrap_or_else(of_the_system);
+        Timestamp(
+            from.0
+                .saturating_add_signed(self.offset.load(Ordering::Relaxed)),
+        )
     }
 
     /// Moves this clock, and all its clones, forward. For tests that let time pass.
@@ -57,6 +69,11 @@ impl Clock {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.offset.fetch_add(by, Ordering::Relaxed);
     }
+}
+
+fn of_the_system() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Timestamp(since.map_or(0, millis))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -70,6 +87,18 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_yields_no_negative_age() {
         assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_standing_clock_is_moved_by_hand_alone() {
+        let clock = Clock::standing();
+        let before = clock.now();
+        while Clock::system().now() <= before {
+            std::thread::yield_now();
+        }
+        assert_eq!(clock.now(), before);
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(clock.now().since(before), Duration::from_millis(1));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(crate) fn room() -> Room {
 }
 
 pub(crate) fn room_with(lifetimes: Lifetimes) -> Room {
-    let clock = Clock::system();
+    let clock = Clock::standing();
     let store = Store::memory(clock.clone());
     let keyring = Keyring::ephemeral();
     Room {
