@@ -47,14 +47,19 @@ export class Checks {
     for (const line of describe(error).split('\n')) console.log(`    ${line}`);
   }
 
-  /** A missing external program: one line here, a failure where everything must be installed. */
+  /** A missing external program. */
   missing(name, program) {
+    this.impossible(name, `${program} is not installed`);
+  }
+
+  /** What cannot be tried: one line here, a failure where everything must be possible. */
+  impossible(name, why) {
     if (process.env.CI === 'true') {
-      this.notOk(name, new Error(`${program} is not installed`));
+      this.notOk(name, new Error(why));
       return;
     }
     this.skipped += 1;
-    console.log(`skip ${name}: ${program} is not installed`);
+    console.log(`skip ${name}: ${why}`);
   }
 
   summary() {

@@ -73,22 +73,12 @@ export class Container {
 
   /** Process 1, as this machine counts. */
   get pid() {
-    const { pid } = this.program;
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').trim().split(' ');
-    return Number(children[0]);
+    return firstChild(this.program);
   }
 
   /** Publishes the port, as `-p 127.0.0.1:PORT:8080`; `server` listens where that is to be. */
   async publish(server) {
-    const args = ['--net', '--target', String(this.pid), process.execPath, PUBLISH, String(INNER_PORT)];
-    this.publisher = spawn('nsenter', args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-    await new Promise((resolve, reject) => {
-      this.publisher.once('error', reject);
-      this.publisher.once('message', resolve);
-      this.publisher.send('port', server, (error) => error && reject(error));
-    });
-    // Until it is closed here, clients could still come to nobody here.
-    await new Promise((resolve) => server.close(resolve));
+    this.publisher = await publish(this.pid, INNER_PORT, server);
   }
 
   /** A program of this machine's in the container's network, as a neighbour in a pod. */
@@ -119,14 +109,37 @@ export class Container {
   }
 
   async remove() {
-    if (this.publisher) {
-      const gone = once(this.publisher, 'exit');
-      this.publisher.kill();
-      await gone;
-    }
+    await this.publisher?.stop();
     this.program.kill();
     await this.program.ended;
   }
+}
+
+/** What `unshare` has started, as this machine counts; `undefined` if it has not yet. */
+export function firstChild({ pid, end }) {
+  const list = `/proc/${pid}/task/${pid}/children`;
+  if (end || !existsSync(list)) return undefined;
+  const children = readFileSync(list, 'latin1').trim().split(' ');
+  return Number(children[0]) || undefined;
+}
+
+/** Hands what comes in at `server` to a port of the loopback of the network that `pid` is in. */
+export async function publish(pid, port, server) {
+  const args = ['--net', '--target', String(pid), process.execPath, PUBLISH, String(port)];
+  const publisher = spawn('nsenter', args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  await new Promise((resolve, reject) => {
+    publisher.once('error', reject);
+    publisher.once('message', resolve);
+    publisher.send('port', server, (error) => error && reject(error));
+  });
+  // Until it is closed here, clients could still come to nobody here.
+  await new Promise((resolve) => server.close(resolve));
+  const stop = async () => {
+    const gone = once(publisher, 'exit');
+    publisher.kill();
+    await gone;
+  };
+  return { stop };
 }
 
 /** A server on a port of loopback, for `publish`. */
