@@ -1,7 +1,8 @@
 //! The wiring: from a valid configuration to a running guard, and back down in order. The only
 //! place that knows every part.
 //!
-//! Start: store → keyring → certificates → parts → sockets → workers. The listeners are up before any child is.
+//! Start: store → keyring → certificates → parts → sockets → workers. The listeners are up before any
+//! child is.
 //! Reload (SIGHUP): all is read and judged anew, and who may sign in is taken over; a configuration
 //! that is refused changes nothing.
 //! Stop: not ready → no new connections → listening streams end → what is in flight finishes, or the
@@ -104,8 +105,8 @@ struct Parts {
 }
 
 /// Runs a guard until SIGTERM or SIGINT. `sockets` replace the addresses to listen on, if there are
-/// any. `ready` is called once it listens, `reread` at every
-/// SIGHUP. A second signal to stop does not wait for anything any more.
+/// any. `ready` is called once it listens, `reread` at every SIGHUP. A second signal to stop does not
+/// wait for anything any more.
 pub fn run(
     config: &Config,
     sockets: PassedSockets,
@@ -237,9 +238,9 @@ impl Guard {
         std::future::pending::<()>().await;
     }
 
-    /// Takes over who may sign in, and a certificate that changed. It counts from the next request on, and what people have open
-    /// who are no longer let in ends.
-    /// Returns what else was asked for and has to wait for a restart.
+    /// Takes over who may sign in, and a certificate that changed. It counts from the next request on,
+    /// and what people have open who are no longer let in ends. Returns what else was asked for
+    /// and has to wait for a restart.
     pub fn reload(&self, reread: Reread) -> Vec<String> {
         let Reread {
             config,
