@@ -9,7 +9,7 @@ check:
 # real clients, the conformance suite, a browser (installs what it needs below tests/interop)
 interop:
     cargo build --release
-    cargo build --release --example conformance_server
+    cargo build --example conformance_server
     npm ci --prefix tests/interop
     tests/interop/run
 

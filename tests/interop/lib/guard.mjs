@@ -14,7 +14,7 @@ export const INTEROP_DIR = join(dirname(fileURLToPath(import.meta.url)), '..');
 export const REPOSITORY = join(INTEROP_DIR, '..', '..');
 export const BINARY = process.env.INTEROP_BINARY ?? join(REPOSITORY, 'target/release/mcp-guard');
 export const FIXTURE =
-  process.env.INTEROP_FIXTURE ?? join(REPOSITORY, 'target/release/examples/conformance_server');
+  process.env.INTEROP_FIXTURE ?? join(REPOSITORY, 'target/debug/examples/conformance_server');
 
 export async function freePort(host = '127.0.0.1') {
   const server = createServer();
