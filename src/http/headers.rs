@@ -110,18 +110,15 @@ impl Filter {
     }
 
     /// What of a request's header goes on to the wrapped server. The gate has read the original.
-    pub fn request(&self, headers: &HeaderMap) -> HeaderMap {
-        let mut forwarded = HeaderMap::with_capacity(headers.keys_len() + ROOM_FOR_OURS);
-        for (name, value) in headers {
-            if !self.reserves(name) {
-                forwarded.append(name, value.clone());
-            }
-        }
-        // What the guard sets is set afterwards, so nobody can have it removed (A-112).
-        for name in named_by_connection(headers) {
-            forwarded.remove(name);
-        }
-        forwarded
+    pub fn request<'h>(
+        &self,
+        headers: &'h HeaderMap,
+    ) -> impl Iterator<Item = (&'h HeaderName, &'h HeaderValue)> {
+        // What the guard says is said afterwards, so nobody can have it removed (A-112).
+        let named: Vec<HeaderName> = named_by_connection(headers).collect();
+        headers
+            .iter()
+            .filter(move |(name, _)| !self.reserves(name) && !named.contains(name))
     }
 
     /// Whether some server could read `name` as one of the reserved ones: CGI and its heirs turn
@@ -136,9 +133,6 @@ impl Filter {
                 .any(|prefix| starts_with(name, prefix.as_bytes()))
     }
 }
-
-/// Identity, addresses, the upstream's credential: what is set once the client's are gone.
-const ROOM_FOR_OURS: usize = 10;
 
 /// Header names are in lower case by the time they are names.
 const fn folded(byte: u8) -> u8 {
@@ -271,7 +265,7 @@ mod tests {
         let own = HeaderName::from_static("x-api-key");
         let name = name.to_ascii_lowercase();
         let sent = headers(&[(&name, "theirs")]);
-        Filter::new([own]).request(&sent).contains_key(&name)
+        Filter::new([own]).request(&sent).next().is_some()
     }
 
     #[test]
@@ -290,7 +284,7 @@ mod tests {
             ("x-custom_name", "kept"),
             ("x-forward", "kept"),
         ]);
-        assert_eq!(Filter::new([]).request(&sent), sent);
+        assert!(Filter::new([]).request(&sent).eq(&sent));
     }
 
     #[test]
@@ -322,7 +316,12 @@ mod tests {
             ("proxy-connection", "keep-alive"),
             ("accept", "*/*"),
         ]);
-        assert_eq!(names(&Filter::new([]).request(&sent)), ["accept"]);
+        let filter = Filter::new([]);
+        let passed: Vec<&str> = filter
+            .request(&sent)
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(passed, ["accept"]);
     }
 
     #[test]

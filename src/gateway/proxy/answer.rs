@@ -18,7 +18,7 @@ use crate::gateway::{reply, session_id as own_session_id};
 use crate::http::headers::forwardable_response;
 use crate::http::{Body, Cut, Inbound, Reply, full};
 use crate::resource::{Principal, Transport};
-use crate::upstream::http::Download;
+use crate::upstream::http::{BrokenOff, Download};
 
 /// What an answer is the answer to.
 pub(super) struct Asked<'r> {
@@ -186,7 +186,7 @@ fn sized(mut download: Download) -> Body {
     }
 }
 
-fn broke_off(error: &hyper::Error) -> Cut {
+fn broke_off(error: &BrokenOff) -> Cut {
     tracing::warn!(%error, "the wrapped server broke off an answer");
     Cut
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body as _;
-use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Response, StatusCode};
 
+use super::identity_headers::Said;
 use super::{Proxy, session_id};
 use crate::gateway::{Failure, reply, session_id as own_session_id};
 use crate::http::{BodyError, Inbound, Reply, RequestBody};
@@ -29,6 +30,11 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Redirects that are followed for one request.
 const MAX_HOPS: usize = 3;
+
+static SESSION: HeaderName = own_session_id::HEADER;
+
+/// Session, identity, addresses, the upstream's credential.
+const ROOM_FOR_OURS: usize = 12;
 
 /// A request's body.
 pub(super) struct Body {
@@ -120,6 +126,8 @@ impl Proxy {
         session: Option<&HeaderValue>,
         body: &Body,
     ) -> Result<(PathAndQuery, Response<Download>), Reply> {
+        let said = self.identity_headers.say(principal, request.client);
+        let fields = self.fields(request, session, &said);
         for _ in 0..=MAX_HOPS {
             let Some(upload) = body.upload() else {
                 tracing::warn!(
@@ -128,9 +136,9 @@ impl Proxy {
                 return Err(self.redirected(body));
             };
             let outgoing = Outgoing {
-                method: request.method.clone(),
-                target: target.clone(),
-                headers: self.header(request, principal, session),
+                method: &request.method,
+                target: &target,
+                fields: &fields,
                 body: upload,
                 patience: self.patience(&request.method),
             };
@@ -161,24 +169,24 @@ impl Proxy {
         unanswered(body, error)
     }
 
-    fn header(
+    /// The header as the server gets it: what the client may say, and what the guard says.
+    fn fields<'r>(
         &self,
-        request: &Inbound,
-        principal: &Principal,
-        session: Option<&HeaderValue>,
-    ) -> HeaderMap {
-        let mut headers = self.filter.request(&request.headers);
-        headers.remove(own_session_id::HEADER);
-        if let Some(id) = session {
-            headers.insert(own_session_id::HEADER, id.clone());
-        }
-        if request.method == Method::GET && reply::accepts_events(request) {
-            // Events are looked at.
-            headers.remove(ACCEPT_ENCODING);
-        }
-        self.identity_headers
-            .set(&mut headers, principal, request.client);
-        headers
+        request: &'r Inbound,
+        session: Option<&'r HeaderValue>,
+        said: &'r Said<'_>,
+    ) -> Vec<(&'r HeaderName, &'r HeaderValue)> {
+        // Events are looked at.
+        let reads = request.method == Method::GET && reply::accepts_events(request);
+        let goes_on = |name: &HeaderName| {
+            *name != own_session_id::HEADER && !(reads && *name == ACCEPT_ENCODING)
+        };
+        let theirs = self.filter.request(&request.headers);
+        let mut fields = Vec::with_capacity(request.headers.len() + ROOM_FOR_OURS);
+        fields.extend(theirs.filter(|(name, _)| goes_on(name)));
+        fields.extend(session.map(|id| (&SESSION, id)));
+        fields.extend(said.fields());
+        fields
     }
 
     /// A server that answers with plain JSON sends its head only when the work is done, so a POST

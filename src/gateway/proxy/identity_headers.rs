@@ -24,10 +24,11 @@ const USER: HeaderName = HeaderName::from_static("x-forwarded-user");
 const PREFERRED_USERNAME: HeaderName = HeaderName::from_static("x-forwarded-preferred-username");
 const EMAIL: HeaderName = HeaderName::from_static("x-forwarded-email");
 const GROUPS: HeaderName = HeaderName::from_static("x-forwarded-groups");
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+static ASSERTION: HeaderName = assertion::HEADER;
 
 /// Made once for a wrapped server.
 pub(in crate::gateway) struct IdentityHeaders {
@@ -39,6 +40,14 @@ pub(in crate::gateway) struct IdentityHeaders {
     /// The operator's, and the credential.
     own: Vec<(HeaderName, HeaderValue)>,
     assertions: Option<Box<Assertions>>,
+}
+
+/// What the guard says with one request.
+pub(super) struct Said<'p> {
+    /// The same for all requests of a principal's.
+    told: &'p [(HeaderName, HeaderValue)],
+    client: Option<HeaderValue>,
+    assertion: Option<HeaderValue>,
 }
 
 impl IdentityHeaders {
@@ -73,38 +82,57 @@ impl IdentityHeaders {
         Filter::new(own.chain(mapped).cloned())
     }
 
-    /// Sets all of them for a request of `principal`'s that came from `client`. Nothing of those
-    /// names is there any more: it did not pass [`Self::filter`].
-    pub(super) fn set(&self, headers: &mut HeaderMap, principal: &Principal, client: IpAddr) {
-        headers.extend(value(client.to_string()).map(|value| (FOR, value)));
+    /// What to say with a request of `principal`'s that came from `client`.
+    pub(super) fn say<'p>(&self, principal: &'p Principal, client: IpAddr) -> Said<'p> {
         let told = principal
             .told
             .get_or_init(|| self.tell(&principal.identity));
-        for (name, value) in self.public.iter().chain(told) {
-            headers.insert(name, value.clone());
-        }
-        for (name, _) in &self.own {
-            headers.remove(name);
-        }
-        for (name, value) in &self.own {
-            headers.append(name, value.clone());
-        }
-        if let Some(assertions) = &self.assertions {
-            let assertion = assertions.of(principal);
-            headers.extend(assertion.map(|assertion| (assertion::HEADER, assertion)));
+        let is_told = |name: &HeaderName| told.iter().any(|(told, _)| told == name);
+        let client = (!is_told(&FOR)).then(|| value(client.to_string()));
+        let assertions = self.assertions.as_ref();
+        Said {
+            told,
+            client: client.flatten(),
+            assertion: assertions.and_then(|assertions| assertions.of(principal)),
         }
     }
 
-    /// Who is calling: the same for all requests of a principal's.
+    /// Who is calling, and all else that is the same for every request of a principal's. The
+    /// operator's own fields stand in place of whatever has their name.
     fn tell(&self, identity: &Identity) -> Vec<(HeaderName, HeaderValue)> {
+        let mut told = HeaderMap::new();
+        told.extend(self.public.iter().cloned());
+        let usual = self.identity.then(|| usual_fields(identity));
         let mapped = self.mapping.iter().map(|(pointer, name)| {
             let claim = identity.claims.get(pointer);
             (name.clone(), claim.and_then(claimed))
         });
-        let usual = self.identity.then(|| usual_fields(identity));
-        let fields = usual.into_iter().flatten().chain(mapped);
-        let fields = fields.filter_map(|(name, value)| Some((name, value?)));
-        fields.collect()
+        for (name, value) in usual.into_iter().flatten().chain(mapped) {
+            if let Some(value) = value {
+                told.insert(name, value);
+            }
+        }
+        for (name, _) in &self.own {
+            told.remove(name);
+        }
+        for (name, value) in &self.own {
+            told.append(name, value.clone());
+        }
+        told.remove(&ASSERTION);
+        let fields = told.iter();
+        fields
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+}
+
+impl Said<'_> {
+    /// Nothing of these names passes [`IdentityHeaders::filter`].
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let told = self.told.iter().map(|(name, value)| (name, value));
+        let client = self.client.iter().map(|value| (&FOR, value));
+        let assertion = self.assertion.iter().map(|value| (&ASSERTION, value));
+        client.chain(told).chain(assertion)
     }
 }
 
@@ -261,8 +289,12 @@ pub(super) mod tests {
         }
         let external = ExternalUrl::parse("https://guard.test:8443/team").unwrap();
         let ours = IdentityHeaders::new(settings, &external, None);
-        let mut forwarded = ours.filter().request(&headers);
-        ours.set(&mut forwarded, principal, "192.0.2.7".parse().unwrap());
+        let said = ours.say(principal, "192.0.2.7".parse().unwrap());
+        let filter = ours.filter();
+        let mut forwarded = HeaderMap::new();
+        for (name, value) in filter.request(&headers).chain(said.fields()) {
+            forwarded.append(name, value.clone());
+        }
         forwarded
     }
 

@@ -2,20 +2,20 @@
 
 use std::future::Future;
 use std::io;
-use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
+use super::http1::{Connection, Stream};
 use super::pool::{Multiplexed, Single};
-use super::socket::{Socket, Stream, Watch};
 use super::trouble::{Trouble, chain};
 use crate::http::trust;
 
@@ -24,9 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server that has gone without a word is noticed after about this long, and six tries more.
 const KEEP_ALIVE: Duration = Duration::from_mins(1);
-
-/// Most that is buffered of an answer, its head included. Buffers start at 8 KiB.
-const MAX_BUFFER: usize = 64 * 1024;
 
 /// Where the wrapped server is. Cheap to clone.
 #[derive(Clone)]
@@ -91,17 +88,15 @@ impl Dialer {
         let tcp = TcpStream::connect(address).await.map_err(unreachable)?;
         tune(&tcp).map_err(unreachable)?;
         let Some(tls) = &self.0.tls else {
-            return single(Stream::Plain(tcp)).await.map(Opened::Http1);
+            return Ok(single(Stream::Plain(tcp)));
         };
         let connector = self.connector().await?;
         let stream = connector.connect(tls.name.clone(), tcp).await;
         let stream = stream.map_err(unreachable)?;
-        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let stream = Stream::Tls(Box::new(stream));
-        if is_http2 {
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             multiplexed(stream).await.map(Opened::Http2)
         } else {
-            single(stream).await.map(Opened::Http1)
+            Ok(single(Stream::Tls(Box::new(stream))))
         }
     }
 
@@ -134,19 +129,12 @@ fn tune(tcp: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-async fn single(stream: Stream) -> Result<Single, Trouble> {
-    let watch = Rc::new(Watch::default());
-    let io = TokioIo::new(Socket::new(stream, Rc::clone(&watch)));
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_BUFFER)
-        .handshake(io)
-        .await
-        .map_err(|error| Trouble::Unreachable(chain(&error)))?;
-    Ok(Single::new(sender, connection, watch))
+fn single(stream: Stream) -> Opened {
+    Opened::Http1(Single::new(Connection::new(stream)))
 }
 
-async fn multiplexed(stream: Stream) -> Result<Multiplexed, Trouble> {
-    let io = TokioIo::new(Socket::new(stream, Rc::default()));
+async fn multiplexed(stream: TlsStream<TcpStream>) -> Result<Multiplexed, Trouble> {
+    let io = TokioIo::new(stream);
     let (sender, mut connection) = http2::Builder::new(Local)
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(20))

@@ -2,166 +2,162 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::http1::Fault;
 use super::pool::{OpenStream, Pool, Single};
+use super::trouble::chain;
 
 /// An answer's body. Dropped before its end, it ends the exchange: the connection, or its stream.
 pub struct Download {
-    body: Incoming,
-    /// Until the answer's end.
-    carrier: Option<Carrier>,
-    /// What [`Self::at_once`] found of a body that is longer.
-    ahead: Option<Bytes>,
+    from: Source,
     /// Waits for one turn, in which what came before it goes out: a client whose connection closes
     /// without a word may try again what has run.
-    failure: Option<hyper::Error>,
+    failure: Option<BrokenOff>,
 }
 
-/// What an exchange runs on.
-pub(super) enum Carrier {
+/// Where the rest of an answer comes from.
+enum Source {
+    /// There is none.
+    Nowhere,
     Single(Lease),
-    Multiplexed { _open: OpenStream },
+    Multiplexed {
+        body: Incoming,
+        _open: OpenStream,
+    },
 }
+
+/// An answer that ended before its end. The text is for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BrokenOff(String);
 
 /// An HTTP/1 connection while an exchange is on it. Unless that came to its proper end, the
 /// connection is dropped, and with that closed.
 pub(super) struct Lease {
-    single: Option<Single>,
-    pool: Rc<Pool>,
+    pub(super) single: Single,
+    pub(super) pool: Rc<Pool>,
     /// For how long it may rest afterwards.
     pub(super) idle: Duration,
 }
 
 impl Lease {
-    pub(super) const fn new(single: Single, pool: Rc<Pool>, idle: Duration) -> Self {
-        Self {
-            single: Some(single),
-            pool,
-            idle,
+    fn end(self) {
+        if self.single.connection.may_be_used_again() {
+            self.pool.give_back(self.single, self.idle);
         }
-    }
-
-    pub(super) const fn single(&mut self) -> Option<&mut Single> {
-        self.single.as_mut()
-    }
-
-    fn end(mut self) {
-        let Some(single) = self.single.take_if(|single| single.watch.is_in_step()) else {
-            return;
-        };
-        self.pool.give_back(single, self.idle);
     }
 }
 
 impl Download {
-    pub(super) fn new(body: Incoming, carrier: Carrier) -> Self {
+    pub(super) fn over_http1(lease: Lease) -> Self {
         let mut download = Self {
-            body,
-            carrier: Some(carrier),
-            ahead: None,
+            from: Source::Single(lease),
             failure: None,
         };
         download.note_end();
         download
     }
 
+    pub(super) const fn over_http2(body: Incoming, open: OpenStream) -> Self {
+        Self {
+            from: Source::Multiplexed { body, _open: open },
+            failure: None,
+        }
+    }
+
     /// All of the body, if it came along with the head: most answers are that small. They need
     /// nobody who waits for them, and leave their connection to the next request.
     pub fn at_once(&mut self) -> Option<Bytes> {
-        let length = self.size_hint().exact()?;
-        let mut nobody = Context::from_waker(Waker::noop());
-        let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *self).poll_frame(&mut nobody) else {
+        let Source::Single(lease) = &mut self.from else {
             return None;
         };
-        let data = frame.into_data().unwrap_or_default();
-        if data.len() as u64 == length {
-            return Some(data);
-        }
-        self.ahead = Some(data);
-        None
+        let whole = lease.single.connection.take_whole()?;
+        self.note_end();
+        Some(whole)
     }
 
     fn note_end(&mut self) {
-        if self.body.is_end_stream() {
-            self.end();
-        }
-    }
-
-    /// What the body waits for is done here, by whoever waits: nobody else reads the connection.
-    fn poll_body(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(Carrier::Single(lease)) = &mut self.carrier else {
-            return Pin::new(&mut self.body).poll_frame(context);
+        let Source::Single(lease) = &self.from else {
+            return;
         };
-        let mut nobody = Context::from_waker(Waker::noop());
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(&mut nobody) {
-            return Poll::Ready(frame);
-        }
-        if let Some(single) = lease.single() {
-            single.drive(context);
-        }
-        Pin::new(&mut self.body).poll_frame(&mut nobody)
-    }
-
-    fn end(&mut self) {
-        if let Some(Carrier::Single(lease)) = self.carrier.take() {
+        if lease.single.connection.has_ended()
+            && let Source::Single(lease) = std::mem::replace(&mut self.from, Source::Nowhere)
+        {
             lease.end();
         }
+    }
+
+    fn poll_from(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match &mut self.from {
+            Source::Nowhere => Poll::Ready(None),
+            Source::Single(lease) => {
+                let data = ready!(lease.single.connection.poll_data(context));
+                self.note_end();
+                Poll::Ready(data.map(|data| data.map(Frame::data).map_err(BrokenOff::from)))
+            }
+            Source::Multiplexed { body, .. } => {
+                let frame = ready!(Pin::new(body).poll_frame(context));
+                let broken = |error| BrokenOff(chain(&error));
+                Poll::Ready(frame.map(|frame| frame.map_err(broken)))
+            }
+        }
+    }
+}
+
+impl From<Fault> for BrokenOff {
+    fn from(fault: Fault) -> Self {
+        Self(fault.to_string())
     }
 }
 
 impl Body for Download {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(data) = self.ahead.take() {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         if let Some(failure) = self.failure.take() {
             return Poll::Ready(Some(Err(failure)));
         }
         loop {
-            match ready!(self.poll_body(context)) {
+            match ready!(self.poll_from(context)) {
                 Some(Err(failure)) => {
                     self.failure = Some(failure);
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                None => {
-                    self.end();
-                    return Poll::Ready(None);
-                }
                 // Trailers go no further.
                 Some(Ok(frame)) if !frame.is_data() => {}
-                frame => {
-                    self.note_end();
-                    return Poll::Ready(frame);
-                }
+                frame => return Poll::Ready(frame),
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_none() && self.body.is_end_stream()
+        match &self.from {
+            Source::Nowhere => true,
+            Source::Single(_) => false,
+            Source::Multiplexed { body, .. } => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead = self.ahead.as_ref().map_or(0, Bytes::len) as u64;
-        match self.body.size_hint().exact() {
-            Some(rest) => SizeHint::with_exact(ahead + rest),
-            None => SizeHint::default(),
-        }
+        let exact = match &self.from {
+            Source::Nowhere => Some(0),
+            Source::Single(lease) => lease.single.connection.remaining(),
+            Source::Multiplexed { body, .. } => body.size_hint().exact(),
+        };
+        exact.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

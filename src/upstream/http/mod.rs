@@ -2,14 +2,15 @@
 
 mod dial;
 mod download;
+mod http1;
+mod http2;
 mod pool;
 mod redirect;
 mod server;
-mod socket;
 mod trouble;
 mod upload;
 
-pub use download::Download;
+pub use download::{BrokenOff, Download};
 pub use redirect::{NotFollowed, Redirects};
 pub use server::{Outgoing, Server};
 pub use trouble::Trouble;

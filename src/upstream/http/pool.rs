@@ -6,14 +6,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::Context;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http2;
 use tokio::time::{Instant, Sleep};
 
-use super::socket::{Socket, Watch};
+use super::http1::Connection;
 use super::upload::Upload;
 
 /// An idle connection is closed after this long, or earlier if the server says so.
@@ -49,39 +48,21 @@ pub(super) struct Pool {
     is_swept: Cell<bool>,
 }
 
-/// An HTTP/1 connection. It carries one request at a time, and is driven by whoever waits for the
-/// answer: no task of its own, whose wake-ups would cost each request as much as its system calls.
-/// Dropping it closes it, whatever is under way.
+/// An HTTP/1 connection. It carries one request at a time. Dropping it closes it, whatever is under
+/// way.
 pub(super) struct Single {
-    pub(super) sender: http1::SendRequest<Upload>,
-    connection: Pin<Box<http1::Connection<TokioIo<Socket>, Upload>>>,
-    pub(super) watch: Rc<Watch>,
-    has_ended: bool,
+    pub(super) connection: Connection,
     /// When an answer is overdue. Kept, because moving a timer on costs less than making one.
     overdue: Pin<Box<Sleep>>,
     closes_at: Instant,
 }
 
 impl Single {
-    pub(super) fn new(
-        sender: http1::SendRequest<Upload>,
-        connection: http1::Connection<TokioIo<Socket>, Upload>,
-        watch: Rc<Watch>,
-    ) -> Self {
+    pub(super) fn new(connection: Connection) -> Self {
         Self {
-            sender,
-            connection: Box::pin(connection),
-            watch,
-            has_ended: false,
+            connection,
             overdue: Box::pin(tokio::time::sleep(IDLE)),
             closes_at: Instant::now(),
-        }
-    }
-
-    /// Lets the connection do what it can. Its errors are the exchange's, and reported there.
-    pub(super) fn drive(&mut self, context: &mut Context<'_>) {
-        if !self.has_ended {
-            self.has_ended = self.connection.as_mut().poll(context).is_ready();
         }
     }
 
@@ -94,12 +75,9 @@ impl Single {
         self.overdue.as_mut().poll(context).is_ready()
     }
 
-    /// Whether it can carry a request: it is open, the last answer has ended, and nothing stands
-    /// behind that.
+    /// Whether it can carry a request: nothing has happened since its last answer.
     fn is_of_use(&mut self, now: Instant) -> bool {
-        // Nobody waits for what it may find.
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.has_ended && now < self.closes_at && self.sender.is_ready()
+        now < self.closes_at && self.connection.is_quiet()
     }
 }
 

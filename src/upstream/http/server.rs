@@ -1,30 +1,29 @@
 //! One request to the wrapped server, and its answer: over a connection that rests, or a new one.
 //!
-//! A request that may have run is never sent a second time. Only one that hyper gives back unsent,
+//! A request that may have run is never sent a second time. Only one of which not a byte went out,
 //! because its connection had just been closed, goes out on another.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::header::{HOST, HeaderMap, HeaderValue};
-use hyper::http::uri::{Authority, PathAndQuery, Scheme};
-use hyper::{Method, Request, Response, StatusCode, Uri};
-use tokio::time::timeout;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::{Authority, PathAndQuery};
+use hyper::{Method, Response, StatusCode};
 
 use super::Settings;
 use super::dial::{Dialer, Opened};
-use super::download::{Carrier, Download, Lease};
-use super::pool::{self, IDLE, Multiplexed, Pool, Single};
-use super::trouble::{Trouble, chain};
+use super::download::{Download, Lease};
+use super::http1::{self, Fault};
+use super::http2;
+use super::pool::{self, IDLE, Pool, Single};
+use super::trouble::Trouble;
 use super::upload::{Progress, Upload};
 
 /// How often the progress of a body is looked at.
-const LOOK: Duration = Duration::from_secs(30);
+pub(super) const LOOK: Duration = Duration::from_secs(30);
 
 /// Numbers the servers of this process, so that each has its own pools.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -38,10 +37,11 @@ pub struct Server {
 }
 
 /// A request, but for what every request to this server has.
-pub struct Outgoing {
-    pub method: Method,
-    pub target: PathAndQuery,
-    pub headers: HeaderMap,
+pub struct Outgoing<'r> {
+    pub method: &'r Method,
+    pub target: &'r PathAndQuery,
+    /// All but `Host` and what frames the body.
+    pub fields: &'r [(&'r HeaderName, &'r HeaderValue)],
     pub body: Upload,
     /// From the end of the request to the head of the answer.
     pub patience: Duration,
@@ -52,10 +52,10 @@ pub struct Outgoing {
     clippy::large_enum_variant,
     reason = "an answer is the rule, and is handed on once"
 )]
-enum Outcome {
+pub(super) enum Outcome {
     Answered(Response<Download>),
-    /// It was not sent; here it is again.
-    Unsent(Box<Request<Upload>>),
+    /// It was not sent; here is its body again.
+    Unsent(Upload),
     Failed(Trouble),
 }
 
@@ -79,23 +79,32 @@ impl Server {
 
     /// The answer, whatever its status, as soon as its head is there. Must be called on a worker:
     /// connections are its own.
-    pub async fn send(&self, outgoing: Outgoing) -> Result<Response<Download>, Trouble> {
+    pub async fn send(&self, outgoing: Outgoing<'_>) -> Result<Response<Download>, Trouble> {
+        let Some((authority, host)) = &self.authority else {
+            return Err(Trouble::Unreachable("its URL names no host".into()));
+        };
+        let head = http1::Head {
+            method: outgoing.method,
+            target: outgoing.target,
+            host,
+            fields: outgoing.fields,
+        };
         let patience = outgoing.patience;
-        let mut request = Box::new(self.request(outgoing)?);
+        let mut body = outgoing.body;
         let pool = pool::of(self.number);
         loop {
             let outcome = if let Some(single) = pool.take() {
-                exchange(single, &pool, request, patience).await
+                exchange(single, &pool, &head, body, patience).await
             } else if let Some(multiplexed) = pool.multiplexed() {
-                self.exchange_multiplexed(multiplexed, request, patience)
-                    .await
+                let request = http2::request(&head, authority, body)?;
+                Box::pin(http2::exchange(multiplexed, request, patience)).await
             } else {
                 // Boxed: it is large, and rare.
-                return Box::pin(self.send_anew(&pool, request, patience)).await;
+                return Box::pin(self.send_anew(&pool, &head, authority, body, patience)).await;
             };
             match outcome {
                 Outcome::Answered(response) => return checked(response),
-                Outcome::Unsent(back) => request = back,
+                Outcome::Unsent(back) => body = back,
                 Outcome::Failed(trouble) => return Err(trouble),
             }
         }
@@ -104,18 +113,20 @@ impl Server {
     /// Over a connection of its own; if that does not take the request, none will.
     async fn send_anew(
         &self,
-        pool: &std::rc::Rc<Pool>,
-        request: Box<Request<Upload>>,
+        pool: &Rc<Pool>,
+        head: &http1::Head<'_>,
+        authority: &Authority,
+        body: Upload,
         patience: Duration,
     ) -> Result<Response<Download>, Trouble> {
         let dialer = self.dialer.as_ref();
         let dialer = dialer.map_err(|&what| Trouble::Unreachable(what.to_owned()))?;
         let outcome = match dialer.open().await? {
-            Opened::Http1(single) => exchange(single, pool, request, patience).await,
+            Opened::Http1(single) => exchange(single, pool, head, body, patience).await,
             Opened::Http2(multiplexed) => {
                 pool.add(multiplexed.clone());
-                self.exchange_multiplexed(multiplexed, request, patience)
-                    .await
+                let request = http2::request(head, authority, body)?;
+                http2::exchange(multiplexed, request, patience).await
             }
         };
         match outcome {
@@ -124,88 +135,28 @@ impl Server {
             Outcome::Failed(trouble) => Err(trouble),
         }
     }
-
-    /// As HTTP/1.1 has it: the target without an origin, and `Host`.
-    fn request(&self, outgoing: Outgoing) -> Result<Request<Upload>, Trouble> {
-        let Some((_, host)) = &self.authority else {
-            return Err(Trouble::Unreachable("its URL names no host".into()));
-        };
-        let mut request = Request::new(outgoing.body);
-        *request.method_mut() = outgoing.method;
-        *request.uri_mut() = Uri::from(outgoing.target);
-        *request.headers_mut() = outgoing.headers;
-        request.headers_mut().insert(HOST, host.clone());
-        Ok(request)
-    }
-
-    async fn exchange_multiplexed(
-        &self,
-        mut multiplexed: Multiplexed,
-        mut request: Box<Request<Upload>>,
-        patience: Duration,
-    ) -> Outcome {
-        // RFC 9113 §8.3.1: the origin stands in the target, and not in Host.
-        request.headers_mut().remove(HOST);
-        let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        parts.scheme = Some(Scheme::HTTPS);
-        parts.authority = self
-            .authority
-            .as_ref()
-            .map(|(authority, _)| authority.clone());
-        if let Ok(target) = Uri::from_parts(parts) {
-            *request.uri_mut() = target;
-        }
-        let open = multiplexed.enter();
-        let progress = request.body().progress();
-        let response = multiplexed.sender.try_send_request(*request);
-        match within(patience, progress.as_deref(), response).await {
-            Ok(Ok(response)) => {
-                let carrier = Carrier::Multiplexed { _open: open };
-                Outcome::Answered(response.map(|body| Download::new(body, carrier)))
-            }
-            Ok(Err(error)) => self.unsent_or_failed(error, progress.as_deref()),
-            Err(trouble) => Outcome::Failed(trouble),
-        }
-    }
-
-    /// A request that comes back goes out again as [`Self::request`] made it.
-    fn unsent_or_failed(
-        &self,
-        error: TrySendError<Request<Upload>>,
-        progress: Option<&Progress>,
-    ) -> Outcome {
-        match (failure(error, progress), &self.authority) {
-            (Outcome::Unsent(mut request), Some((_, host))) => {
-                let target = request.uri().path_and_query().cloned();
-                *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
-                request.headers_mut().insert(HOST, host.clone());
-                Outcome::Unsent(request)
-            }
-            (outcome, _) => outcome,
-        }
-    }
 }
 
 /// On an HTTP/1 connection, which is closed unless the answer ends as it should.
 async fn exchange(
-    single: Single,
-    pool: &std::rc::Rc<Pool>,
-    mut request: Box<Request<Upload>>,
+    mut single: Single,
+    pool: &Rc<Pool>,
+    head: &http1::Head<'_>,
+    body: Upload,
     patience: Duration,
 ) -> Outcome {
-    let mut lease = Lease::new(single, std::rc::Rc::clone(pool), IDLE);
-    let Some(single) = lease.single() else {
-        return Outcome::Unsent(request);
-    };
-    request.body_mut().attach(&single.watch);
-    let progress = request.body().progress();
-    match answer(single, *request, progress.as_deref(), patience).await {
+    let progress = body.progress();
+    single.connection.begin(head, body);
+    match answer(&mut single, progress.as_deref(), patience).await {
         Ok(Ok(response)) => {
-            lease.idle = idle_time(response.headers());
-            let carrier = Carrier::Single(lease);
-            Outcome::Answered(response.map(|body| Download::new(body, carrier)))
+            let lease = Lease {
+                idle: idle_time(response.headers()),
+                single,
+                pool: Rc::clone(pool),
+            };
+            Outcome::Answered(response.map(|()| Download::over_http1(lease)))
         }
-        Ok(Err(error)) => failure(error, progress.as_deref()),
+        Ok(Err(fault)) => failure(&mut single, &fault, progress.as_deref()),
         Err(trouble) => Outcome::Failed(trouble),
     }
 }
@@ -214,20 +165,16 @@ async fn exchange(
 /// take its time, as long as it moves.
 async fn answer(
     single: &mut Single,
-    request: Request<Upload>,
     progress: Option<&Progress>,
     patience: Duration,
-) -> Result<Result<Response<Incoming>, TrySendError<Request<Upload>>>, Trouble> {
+) -> Result<Result<Response<()>, Fault>, Trouble> {
     let is_uploading = || progress.is_some_and(|progress| !progress.is_finished());
     single.allow(if is_uploading() { LOOK } else { patience });
     let mut seen = 0;
     let mut was_uploading = is_uploading();
-    let mut response = pin!(single.sender.try_send_request(request));
     poll_fn(|context| {
-        single.drive(context);
-        let mut nobody = Context::from_waker(Waker::noop());
-        if let Poll::Ready(response) = response.as_mut().poll(&mut nobody) {
-            return Poll::Ready(Ok(response));
+        if let Poll::Ready(head) = single.connection.poll_head(context) {
+            return Poll::Ready(Ok(head));
         }
         if was_uploading && !is_uploading() {
             was_uploading = false;
@@ -251,12 +198,14 @@ async fn answer(
     .await
 }
 
-fn failure(mut error: TrySendError<Request<Upload>>, progress: Option<&Progress>) -> Outcome {
-    if let Some(request) = error.take_message() {
-        return Outcome::Unsent(Box::new(request));
+fn failure(single: &mut Single, fault: &Fault, progress: Option<&Progress>) -> Outcome {
+    if let Fault::Unsent = fault
+        && let Some(body) = single.connection.take_back()
+    {
+        return Outcome::Unsent(body);
     }
-    let fault = progress.and_then(Progress::fault);
-    Outcome::Failed(fault.unwrap_or_else(|| Trouble::Broken(chain(error.error()))))
+    let of_the_client = progress.and_then(Progress::fault);
+    Outcome::Failed(of_the_client.unwrap_or_else(|| Trouble::Broken(fault.to_string())))
 }
 
 /// Nothing here may change the protocol.
@@ -265,35 +214,6 @@ fn checked(response: Response<Download>) -> Result<Response<Download>, Trouble> 
         return Err(Trouble::Broken("it wants to change the protocol".into()));
     }
     Ok(response)
-}
-
-/// The head of the answer, if it comes within `patience`. A body on its way may take its time, as
-/// long as it moves.
-async fn within<F: Future>(
-    patience: Duration,
-    progress: Option<&Progress>,
-    response: F,
-) -> Result<F::Output, Trouble> {
-    let mut response = pin!(response);
-    if let Some(progress) = progress {
-        let mut seen = 0;
-        while !progress.is_finished() {
-            if let Ok(response) = timeout(LOOK, response.as_mut()).await {
-                return Ok(response);
-            }
-            let moved = progress.passed() - seen;
-            if let Some(trouble) = progress.dawdles(moved, LOOK) {
-                return Err(trouble);
-            }
-            // A server that takes no more may still answer.
-            if moved == 0 {
-                break;
-            }
-            seen += moved;
-        }
-    }
-    let elapsed = |_| Trouble::Slow(patience);
-    timeout(patience, response).await.map_err(elapsed)
 }
 
 /// How long the connection may rest: less than the server says (`Keep-Alive: timeout=5`), so that it

@@ -11,16 +11,11 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::socket::Watch;
 use super::trouble::Trouble;
 use crate::http::Cut;
 
 /// A request's body.
-pub struct Upload {
-    content: Content,
-    /// The connection's, once one was chosen.
-    watch: Option<Rc<Watch>>,
-}
+pub struct Upload(Content);
 
 enum Content {
     Whole(Option<Bytes>),
@@ -57,7 +52,7 @@ enum State {
 
 impl Upload {
     pub fn whole(bytes: Bytes) -> Self {
-        Self::of(Content::Whole(
+        Self(Content::Whole(
             Some(bytes).filter(|bytes| !bytes.is_empty()),
         ))
     }
@@ -69,29 +64,24 @@ impl Upload {
             state: Cell::new(State::Passing),
             passed: Cell::new(0),
         });
-        Self::of(Content::Passing(Box::new(Passing {
+        Self(Content::Passing(Box::new(Passing {
             body,
             limit,
             progress,
         })))
     }
 
-    const fn of(content: Content) -> Self {
-        Self {
-            content,
-            watch: None,
+    /// All of it, unless it is passed on as it comes.
+    pub(super) fn whole_bytes(&self) -> Option<Bytes> {
+        match &self.0 {
+            Content::Whole(bytes) => Some(bytes.clone().unwrap_or_default()),
+            Content::Passing(_) => None,
         }
-    }
-
-    /// Has the connection know when the body is through.
-    pub(super) fn attach(&mut self, watch: &Rc<Watch>) {
-        watch.set_uploading(!self.is_end_stream());
-        self.watch = Some(Rc::clone(watch));
     }
 
     /// `None` for a body that is whole: nobody waits for the client there.
     pub(super) fn progress(&self) -> Option<Rc<Progress>> {
-        match &self.content {
+        match &self.0 {
             Content::Whole(_) => None,
             Content::Passing(passing) => Some(Rc::clone(&passing.progress)),
         }
@@ -178,27 +168,22 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let data = match &mut self.content {
+        let data = match &mut self.0 {
             Content::Whole(bytes) => bytes.take().map(Ok),
             Content::Passing(passing) => ready!(passing.poll(context)),
         };
-        if let Some(watch) = &self.watch
-            && (data.is_none() || self.is_end_stream())
-        {
-            watch.set_uploading(false);
-        }
         Poll::Ready(data.map(|data| data.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
+        match &self.0 {
             Content::Whole(bytes) => bytes.is_none(),
             Content::Passing(passing) => passing.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
+        match &self.0 {
             Content::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64)
             }

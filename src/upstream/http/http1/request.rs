@@ -1,0 +1,241 @@
+//! A request on its way to the wrapped server (RFC 9112 §3, §6).
+
+use std::io::{self, IoSlice, Write as _};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use http_body::Body as _;
+use hyper::Method;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
+
+use super::stream::Stream;
+use crate::upstream::http::upload::Upload;
+
+/// What is known of a request before its body.
+pub(in crate::upstream::http) struct Head<'r> {
+    pub(in crate::upstream::http) method: &'r Method,
+    pub(in crate::upstream::http) target: &'r PathAndQuery,
+    pub(in crate::upstream::http) host: &'r HeaderValue,
+    /// All but `Host` and what frames the body.
+    pub(in crate::upstream::http) fields: &'r [(&'r HeaderName, &'r HeaderValue)],
+}
+
+/// What has to go out yet.
+pub(super) struct Sending {
+    /// Before the data: the head, or a chunk's.
+    before: Bytes,
+    data: Bytes,
+    after: &'static [u8],
+    /// Where more data comes from.
+    body: Upload,
+    framing: Framing,
+    has_begun: bool,
+}
+
+/// How the server learns where the body ends (RFC 9112 §6).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// `Content-Length`, or nothing.
+    Length,
+    Chunked,
+    /// All of the body is in what has to go out.
+    Done,
+}
+
+/// Why no more goes out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// The request's body broke off.
+    Body,
+    /// The connection takes no more.
+    Io,
+}
+
+/// Enough for the head of most requests.
+const HEAD: usize = 1000;
+
+impl Sending {
+    pub(super) fn new(head: &Head<'_>, body: Upload) -> Self {
+        let (framing, data) = match (body.whole_bytes(), body.size_hint().exact()) {
+            (Some(data), _) => (Framing::Done, data),
+            (None, Some(_)) => (Framing::Length, Bytes::new()),
+            (None, None) => (Framing::Chunked, Bytes::new()),
+        };
+        Self {
+            before: head.encode(body.size_hint().exact()).into(),
+            data,
+            after: b"",
+            body,
+            framing,
+            has_begun: false,
+        }
+    }
+
+    /// Whether a byte has gone out.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
+    pub(super) fn take_back(self) -> Upload {
+        self.body
+    }
+
+    /// Ready when all is out.
+    pub(super) fn poll(
+        &mut self,
+        stream: &mut Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Stopped>> {
+        loop {
+            let written = ready!(self.poll_write(stream, context));
+            written.map_err(|_| Stopped::Io)?;
+            if self.framing == Framing::Done {
+                let flushed = ready!(stream.poll_flush(context));
+                return Poll::Ready(flushed.map_err(|_| Stopped::Io));
+            }
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
+                // What there is goes out, whenever the rest comes.
+                let flushed = ready!(stream.poll_flush(context));
+                flushed.map_err(|_| Stopped::Io)?;
+                return Poll::Pending;
+            };
+            match frame.transpose().map_err(|_| Stopped::Body)? {
+                Some(frame) => self.put(frame.into_data().unwrap_or_default()),
+                None => self.put_end(),
+            }
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        stream: &mut Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !(self.before.is_empty() && self.data.is_empty() && self.after.is_empty()) {
+            let pieces = [&*self.before, &*self.data, self.after].map(IoSlice::new);
+            let written = ready!(stream.poll_write(context, &pieces))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.has_begun = true;
+            self.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, written: usize) {
+        let before = written.min(self.before.len());
+        self.before.advance(before);
+        let data = (written - before).min(self.data.len());
+        self.data.advance(data);
+        let after = written - before - data;
+        self.after = self.after.get(after..).unwrap_or_default();
+    }
+
+    fn put(&mut self, data: Bytes) {
+        // A chunk without data would be the last one.
+        if self.framing == Framing::Chunked && !data.is_empty() {
+            self.before = format!("{:x}\r\n", data.len()).into();
+            self.after = b"\r\n";
+        }
+        self.data = data;
+    }
+
+    fn put_end(&mut self) {
+        if self.framing == Framing::Chunked {
+            self.after = b"0\r\n\r\n";
+        }
+        self.framing = Framing::Done;
+    }
+}
+
+impl Head<'_> {
+    /// `length`: of the body, if that is known.
+    fn encode(&self, length: Option<u64>) -> Vec<u8> {
+        let mut head = Vec::with_capacity(HEAD);
+        head.extend_from_slice(self.method.as_str().as_bytes());
+        head.push(b' ');
+        head.extend_from_slice(self.target.as_str().as_bytes());
+        head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        head.extend_from_slice(self.host.as_bytes());
+        head.extend_from_slice(b"\r\n");
+        for (name, value) in self.fields {
+            head.extend_from_slice(name.as_str().as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value.as_bytes());
+            head.extend_from_slice(b"\r\n");
+        }
+        self.encode_framing(length, &mut head);
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
+    /// A method that means something by its body says so when there is none (RFC 9110 §8.6).
+    fn encode_framing(&self, length: Option<u64>, head: &mut Vec<u8>) {
+        let has_meaning = matches!(*self.method, Method::POST | Method::PUT | Method::PATCH);
+        match length {
+            Some(0) if !has_meaning => {}
+            // Writing to a Vec cannot fail.
+            Some(length) => _ = write!(head, "content-length: {length}\r\n"),
+            None => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(method: &Method, length: Option<u64>) -> String {
+        let name = HeaderName::from_static("x-a");
+        let values = [HeaderValue::from_static("1"), HeaderValue::from_static("2")];
+        let head = Head {
+            method,
+            target: &PathAndQuery::from_static("/mcp?a=b"),
+            host: &HeaderValue::from_static("server:3000"),
+            fields: &[(&name, &values[0]), (&name, &values[1])],
+        };
+        String::from_utf8(head.encode(length)).unwrap()
+    }
+
+    #[test]
+    fn a_head_says_one_thing_about_its_body() {
+        let begin = " /mcp?a=b HTTP/1.1\r\nhost: server:3000\r\nx-a: 1\r\nx-a: 2\r\n";
+        for (method, length, framing) in [
+            (Method::POST, Some(5), "content-length: 5\r\n"),
+            (Method::POST, Some(0), "content-length: 0\r\n"),
+            (Method::POST, None, "transfer-encoding: chunked\r\n"),
+            (Method::DELETE, Some(0), ""),
+            (Method::DELETE, Some(2), "content-length: 2\r\n"),
+            (Method::GET, Some(0), ""),
+        ] {
+            let expected = format!("{method}{begin}{framing}\r\n");
+            assert_eq!(encoded(&method, length), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_socket_takes_in_pieces_goes_out_in_order() {
+        let before: Bytes = Bytes::from_static(b"head");
+        for cut in 1..=12 {
+            let mut sending = Sending {
+                before: before.clone(),
+                data: Bytes::from_static(b"data12"),
+                after: b"\r\n",
+                body: Upload::whole(Bytes::new()),
+                framing: Framing::Done,
+                has_begun: false,
+            };
+            let mut out = Vec::new();
+            while out.len() < 12 {
+                let whole = [&*sending.before, &*sending.data, sending.after].concat();
+                let written = cut.min(whole.len());
+                out.extend_from_slice(&whole[..written]);
+                sending.advance(written);
+            }
+            assert_eq!(out, b"headdata12\r\n", "{cut}");
+        }
+    }
+}
