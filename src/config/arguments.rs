@@ -81,10 +81,14 @@ pub fn from_args(
         Some(first) if first == MIGRATE => migration::split_off(&mut arguments),
         _ => Vec::new(),
     };
+    let first = arguments
+        .first()
+        .and_then(|first| first.to_str())
+        .map(str::to_owned);
     let arguments = std::iter::once(OsString::from("mcp-guard")).chain(arguments);
     let mut matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => return print_or_explain(&error),
+        Err(error) => return print_or_explain(&error, first.as_deref().unwrap_or_default()),
     };
     match matches.remove_subcommand() {
         None => Ok(Invocation::Serve(gather(matches, surroundings)?)),
@@ -264,15 +268,12 @@ fn gather(mut matches: ArgMatches, surroundings: Surroundings) -> Result<RawConf
 
 /// Something stands before `--` that is neither a flag, a URL nor a command of ours.
 fn not_an_option(text: &str) -> ConfigError {
-    let root = command();
-    let commands = root.get_subcommands().map(|it| it.get_name().to_owned());
-    match options::nearest(text, commands) {
+    match nearest_command(text) {
         Some(name) if name == text => ConfigError::usage(format!("`{name}` stands too far back"))
             .hint(format!(
                 "the command comes first: `mcp-guard {name} [OPTIONS]`"
             )),
-        Some(name) => ConfigError::usage(format!("unknown command `{}`", text.escape_debug()))
-            .did_you_mean(Some(name)),
+        Some(name) => unknown_command(text, name),
         // Not repeated: it may be the second word of an unquoted password.
         None => ConfigError::usage("there is an argument that belongs to no flag").hint(
             "put quotes around values with spaces, and the server's command behind `--`: \
@@ -281,10 +282,26 @@ fn not_an_option(text: &str) -> ConfigError {
     }
 }
 
-fn print_or_explain(error: &clap::Error) -> Result<Invocation, ConfigError> {
+fn nearest_command(text: &str) -> Option<String> {
+    let root = command();
+    let commands = root.get_subcommands().map(|it| it.get_name().to_owned());
+    options::nearest(text, commands)
+}
+
+fn unknown_command(text: &str, meant: String) -> ConfigError {
+    let error = ConfigError::usage(format!("unknown command `{}`", text.escape_debug()));
+    error.did_you_mean(Some(meant))
+}
+
+/// `first` is where a command stands.
+fn print_or_explain(error: &clap::Error, first: &str) -> Result<Invocation, ConfigError> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(Invocation::Print(error.render())),
-        ErrorKind::UnknownArgument => Err(unknown_flag(&context(error))),
+        // Of a misspelt command it is the next argument that clap cannot place.
+        ErrorKind::UnknownArgument => Err(match nearest_command(first) {
+            Some(meant) if meant != first => unknown_command(first, meant),
+            _ => unknown_flag(&context(error)),
+        }),
         ErrorKind::InvalidUtf8 => Err(ConfigError::usage("an argument is not UTF-8")
             .hint("only the arguments behind `--` may be other than UTF-8 text")),
         ErrorKind::ArgumentConflict => Err(twice(&context(error))),
@@ -442,6 +459,13 @@ mod tests {
             (&["npx", "server"], "belongs to no flag", "behind `--`"),
             (&["hash-password", "x"], "belongs to no flag", "--"),
             (&["chek"], "unknown command `chek`", "`check`"),
+            (&["chek", "--live"], "unknown command `chek`", "`check`"),
+            (
+                &["completion", "bash"],
+                "unknown command `completion`",
+                "did you mean `completions`?",
+            ),
+            (&["check", "--lve"], "unknown flag `--lve`", "--help"),
             (
                 &["--clean-env", "check"],
                 "`check` stands too far back",

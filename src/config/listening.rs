@@ -196,6 +196,20 @@ pub(super) fn warnings(
     warnings
 }
 
+/// The path of the server's endpoint stands behind the external URL. Who writes it there too has given
+/// the address of the endpoint.
+pub(super) fn path_twice(url: &ExternalUrl, mcp_path: &str) -> Option<String> {
+    if !url.prefix().ends_with(mcp_path) {
+        return None;
+    }
+    let without = url.as_str().strip_suffix(mcp_path)?;
+    Some(format!(
+        "clients come to {}: {mcp_path} is added to --external-url, so leave it out there \
+         (`--external-url {without}`) unless you mean it twice",
+        url.join(mcp_path)
+    ))
+}
+
 /// Clients come to the port of the external URL. Something may forward them.
 fn port_nobody_comes_to(url: &ExternalUrl, secure: &[Address]) -> Option<String> {
     let fits = |address: &Address| match address {
@@ -285,6 +299,55 @@ mod tests {
             listening(&[("external-url", "http://localhost:1")]).len(),
             2
         );
+    }
+
+    #[test]
+    fn an_external_url_that_has_the_path_already_is_worth_a_warning() {
+        let warned = |url: &str, path| path_twice(&ExternalUrl::parse(url).unwrap(), path);
+        for (url, path, endpoint, instead) in [
+            (
+                "https://x.org/mcp",
+                "/mcp",
+                "https://x.org/mcp/mcp",
+                "https://x.org`",
+            ),
+            (
+                "https://x.org/mcp/",
+                "/mcp",
+                "https://x.org/mcp/mcp",
+                "https://x.org`",
+            ),
+            (
+                "https://x.org/a/mcp",
+                "/mcp",
+                "https://x.org/a/mcp/mcp",
+                "https://x.org/a`",
+            ),
+            (
+                "https://x.org/b/c",
+                "/b/c",
+                "https://x.org/b/c/b/c",
+                "https://x.org`",
+            ),
+        ] {
+            let warning = warned(url, path).unwrap();
+            assert!(warning.contains(&format!("to {endpoint}:")), "{warning}");
+            assert!(
+                warning.contains(&format!("--external-url {instead}")),
+                "{warning}"
+            );
+        }
+        for (url, path) in [
+            ("https://x.org", "/mcp"),
+            ("https://mcp", "/mcp"),
+            ("https://x.org/team", "/mcp"),
+            ("https://x.org/team-mcp", "/mcp"),
+            ("https://x.org/mcp/team", "/mcp"),
+            ("https://x.org/mcp", "/"),
+            ("https://x.org", "/"),
+        ] {
+            assert_eq!(warned(url, path), None, "{url}");
+        }
     }
 
     #[test]

@@ -43,6 +43,7 @@ impl Config {
             warnings.push(REGISTRATION_OFF.to_owned());
         }
         warnings.extend(listening::warnings(&external_url, &listening, proxied));
+        warnings.extend(listening::path_twice(&external_url, &mcp_path));
         warnings.extend(about_tls);
         Ok(Self {
             tls,
@@ -436,6 +437,14 @@ mod tests {
         assert_eq!(config.mcp_path, "/api/mcp");
         assert_eq!(config.mcp_url(), "http://localhost:8080/team/api/mcp");
         assert_eq!(resolve(&[]).unwrap().mcp_path, "/mcp");
+        let twice = resolve(&[("external-url", "http://localhost:8080/mcp")]).unwrap();
+        assert_eq!(twice.mcp_url(), "http://localhost:8080/mcp/mcp");
+        assert!(
+            twice
+                .warnings
+                .iter()
+                .any(|text| text.contains(twice.mcp_url()))
+        );
     }
 
     #[test]

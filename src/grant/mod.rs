@@ -17,6 +17,7 @@ mod revocation;
 mod rotation;
 #[cfg(test)]
 pub(crate) mod testing;
+mod verdict;
 
 pub use pkce::CodeChallenge;
 pub use revocation::{Mark, Revocations};

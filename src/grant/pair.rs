@@ -94,6 +94,7 @@ impl Minted {
             refresh: TokenHash::of(text),
             sealed_pair: URL_SAFE_NO_PAD.encode(crypto::seal_under(text.as_bytes(), &plain)),
             repeats: 0,
+            handed_out_at: None,
         })
     }
 }

@@ -64,6 +64,9 @@ pub(super) struct Superseded {
     pub(super) sealed_pair: String,
     /// How often the pair was repeated since it is confirmed.
     pub(super) repeats: u32,
+    /// When the pair was handed out again while nobody had used it; not every such time is noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) handed_out_at: Option<Timestamp>,
 }
 
 /// What an access token stands for, together with its grant.

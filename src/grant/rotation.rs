@@ -13,36 +13,17 @@
 //!
 //! Everything is checked before anything is written, and one `swap` of the grant record decides.
 
-use std::time::Duration;
-
 use super::record::{GrantRecord, Versioned, contended};
 use super::refresh_token::RefreshToken;
-use super::{ClientId, GrantError, Grants, ResourceUri, Scopes, TokenPair};
+use super::verdict::{Verdict, is_worth_noting, judge};
+use super::{ClientId, GrantError, GrantId, Grants, ResourceUri, Scopes, TokenPair};
 use crate::clock::Timestamp;
 use crate::crypto::TokenHash;
-
-/// How often a confirmed pair is handed out again. While nobody has used it, repeating it gives
-/// nothing away that replacing it would not, so a burst of parallel refreshes is not counted.
-const MAX_REPEATS: u32 = 20;
+use crate::store::{StoreError, Version};
 
 /// Each lost `swap` means that somebody else's succeeded; this many in a row, and the client is
 /// asked to come back.
 const ATTEMPTS: usize = 64;
-
-/// What a genuine refresh token means to its family.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    /// The newest: replace it.
-    Rotate,
-    /// The newest pair was lost on the way: replace it too.
-    Replace,
-    /// The newest pair, once more.
-    Repeat,
-    /// Theft, or as good as.
-    Reuse,
-    /// Nothing that the store could have lost: refused, and the family lives on.
-    Unknown,
-}
 
 /// One presentation of a refresh token.
 struct Presented<'a> {
@@ -159,16 +140,42 @@ impl Grants {
         };
         let pair = previous.open(presented.text, now)?;
         let grant = &presented.token.grant;
-        if record.newest.confirmed {
+        let stands = if record.newest.confirmed {
             previous.repeats = previous.repeats.saturating_add(1);
-            let repeats = previous.repeats;
-            if !self.swap(grant, version, &record).await? {
-                return Ok(None);
-            }
+            self.count(grant, version, &record).await?
+        } else if is_worth_noting(&record.newest, previous, now, self.lifetimes.refresh_grace) {
+            previous.handed_out_at = Some(now);
+            self.note(grant, version, &record).await
+        } else {
+            true
+        };
+        Ok(stands.then_some(pair))
+    }
+
+    /// Of a pair in use. What cannot be counted is not handed out.
+    async fn count(
+        &self,
+        grant: &GrantId,
+        version: Version,
+        record: &GrantRecord,
+    ) -> Result<bool, StoreError> {
+        let written = self.swap(grant, version, record).await?;
+        if written {
+            let repeats = record.previous.as_ref().map(|previous| previous.repeats);
             tracing::info!(event = "refresh_repeated", grant = %grant.0, repeats,
                 client = record.client.0.as_str(), "a superseded refresh token came within the grace");
         }
-        Ok(Some(pair))
+        Ok(written)
+    }
+
+    /// Of a pair that nobody has used. A disk that is full costs the client no more than what it has
+    /// of the grace.
+    async fn note(&self, grant: &GrantId, version: Version, record: &GrantRecord) -> bool {
+        let written = self.swap(grant, version, record).await;
+        written.unwrap_or_else(|error| {
+            tracing::warn!(grant = %grant.0, %error, "that a pair was handed out again was not noted");
+            true
+        })
     }
 
     /// Ends the family.
@@ -220,42 +227,10 @@ impl Presented<'_> {
     }
 }
 
-fn judge(
-    family: &GrantRecord,
-    presented: TokenHash,
-    generation: u32,
-    now: Timestamp,
-    grace: Duration,
-) -> Verdict {
-    if presented == family.newest.refresh {
-        return Verdict::Rotate;
-    }
-    // Genuine and newer than the store knows: the store lost its last write, not the client its
-    // honesty. A crash loses no more than that.
-    match generation.checked_sub(family.newest.number) {
-        Some(1) => return Verdict::Rotate,
-        Some(2..) => return Verdict::Unknown,
-        Some(0) | None => {}
-    }
-    let Some(previous) = family
-        .previous
-        .as_ref()
-        .filter(|it| it.refresh == presented)
-    else {
-        return Verdict::Reuse;
-    };
-    let in_grace = now.since(family.newest.issued_at) <= grace;
-    match (in_grace, family.newest.confirmed) {
-        (true, true) if previous.repeats >= MAX_REPEATS => Verdict::Reuse,
-        (true, _) => Verdict::Repeat,
-        (false, false) => Verdict::Replace,
-        (false, true) => Verdict::Reuse,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::time::Duration;
 
     use super::*;
     use crate::grant::record::{access_key, grant_key};
@@ -355,7 +330,7 @@ mod tests {
         let first = room.pair().await;
         let second = room.refresh(&first.refresh_token).await.unwrap();
         assert!(room.works(&second).await);
-        for _ in 0..MAX_REPEATS {
+        for _ in 0..20 {
             assert!(room.refresh(&first.refresh_token).await.is_ok());
         }
         assert!(is_invalid(&room.refresh(&first.refresh_token).await));

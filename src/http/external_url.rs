@@ -17,7 +17,8 @@ pub struct ExternalUrl {
     authority_end: usize,
 }
 
-/// Why a text is no external URL; says what to write instead.
+/// Why a text is no external URL; says what to write instead. Repeats neither userinfo nor query, nor
+/// what may be either: the text stands in an error and perhaps in a log (A-154).
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ExternalUrlError(pub String);
@@ -28,6 +29,13 @@ impl ExternalUrl {
     pub fn parse(text: &str) -> Result<Self, ExternalUrlError> {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(not_plain(text));
+        }
+        // Anywhere: a password with a `/` or `#` in it is none to a parser.
+        if text.contains('@') {
+            return error(
+                "the URL must not hold a user name or password; leave out the @ and all before it \
+                 but the scheme",
+            );
         }
         let (scheme, rest) = split_scheme(text)?;
         let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
@@ -159,25 +167,23 @@ fn error<T>(text: impl Into<String>) -> Result<T, ExternalUrlError> {
 
 /// Names outside ASCII have an ASCII form: the error spells it out.
 fn not_plain(text: &str) -> ExternalUrlError {
-    let text = without_userinfo(text);
     let ascii = url::Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https"))
         .map(|url| url.origin().ascii_serialization());
     ExternalUrlError(match ascii {
         Some(ascii) if !text.is_ascii() && text.bytes().all(|byte| byte > b' ') => {
-            format!("{text:?} is not plain ASCII; write {ascii}")
+            format!("the URL is not plain ASCII; write {ascii}")
         }
-        _ => format!(
-            "{text:?} has spaces or other characters that no URL has; write https://mcp.example.com"
-        ),
+        _ => "the URL has spaces or other characters that no URL has; write \
+              https://mcp.example.com"
+            .to_owned(),
     })
 }
 
 fn split_scheme(text: &str) -> Result<(&'static str, &str), ExternalUrlError> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        let text = without_userinfo(text);
-        return error(format!("{text:?} has no scheme; write https://{text}"));
+        return error(format!("the URL has no scheme; write {}", with_https(text)));
     };
     if scheme.eq_ignore_ascii_case("https") {
         return Ok(("https", rest));
@@ -186,28 +192,25 @@ fn split_scheme(text: &str) -> Result<(&'static str, &str), ExternalUrlError> {
         return Ok(("http", rest));
     }
     error(format!(
-        "the scheme must be https or http, not {scheme:?}; write https://{}",
-        without_userinfo(rest)
+        "the scheme must be https or http; write {}",
+        with_https(rest)
     ))
 }
 
-/// What stands before an `@` may be a password: messages do not repeat it.
-fn without_userinfo(text: &str) -> &str {
-    text.rsplit_once('@').map_or(text, |(_, host)| host)
+/// What was meant, if it is a URL with nothing but the scheme amended.
+fn with_https(rest: &str) -> String {
+    let is_scheme_left = rest.contains("://");
+    let meant = (!is_scheme_left).then(|| ExternalUrl::parse(&format!("https://{rest}")));
+    match meant {
+        Some(Ok(url)) => url.to_string(),
+        _ => "a URL like https://mcp.example.com".to_owned(),
+    }
 }
 
 fn split_authority(authority: &str) -> Result<(&str, Option<&str>), ExternalUrlError> {
-    let host = without_userinfo(authority);
-    if host != authority {
-        return error(format!(
-            "the URL must not hold a user name or password; write the host alone: {host}"
-        ));
-    }
     let (host, port) = split_port(authority);
     if host.contains(':') && !host.starts_with('[') {
-        return error(format!(
-            "an IPv6 address stands in brackets; write [{authority}]"
-        ));
+        return error("an IPv6 address stands in brackets; write one like [2001:db8::1]");
     }
     Ok((host, port))
 }
@@ -272,9 +275,10 @@ fn check_port(port: Option<&str>, scheme: &str) -> Result<String, ExternalUrlErr
         Ok(443) if scheme == "https" => Ok(String::new()),
         Ok(80) if scheme == "http" => Ok(String::new()),
         Ok(port) if digits && port > 0 => Ok(format!(":{port}")),
-        _ => error(format!(
-            "{text:?} is no port; write a number from 1 to 65535, or leave out the colon"
-        )),
+        _ => error(
+            "what follows the colon is no port; write a number from 1 to 65535, or leave out the \
+             colon",
+        ),
     }
 }
 
@@ -429,11 +433,8 @@ mod tests {
                 "https://bücher.example",
                 "write https://xn--bcher-kva.example",
             ),
-            ("https://ann:secret@h", "write the host alone: h"),
-            ("ann:secret@h", "write https://h"),
-            ("ftp://ann:secret@h", "write https://h"),
-            ("https://ann:secret\u{e9}@h", "spaces"),
-            ("https://h@@evil", "write the host alone: evil"),
+            ("h/?x=1", "no scheme"),
+            ("https://h@@evil", "leave out the @"),
             ("https://h?x=1", "query"),
             ("https://h/#f", "query or fragment"),
             ("https://h\\evil", "must start with /"),
@@ -466,7 +467,40 @@ mod tests {
             let error = ExternalUrl::parse(text).map(|url| url.to_string());
             let message = error.expect_err(text).to_string();
             assert!(message.contains(hint), "{text}: {message}");
-            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a154_errors_repeat_neither_userinfo_nor_query() {
+        for text in [
+            "https://ann:canary@h",
+            "https://canary@h/team",
+            "https://ann:canary\u{e9}@h",
+            "https://ann:canary @h",
+            "https://ann:canary\u{ff20}h",
+            "https://ann:canary/x@h",
+            "https://ann:canary#x@h",
+            "https://canary!#x@h",
+            "https://ann:x@canary",
+            "https://ann:canary",
+            "https://ann:b:canary",
+            "ann:canary@h",
+            "ann:canary",
+            "ftp://ann:canary@h",
+            "ann:canary@https://h",
+            "https://h?canary",
+            "https://h/team?x=canary#y",
+            "https://h/#canary",
+            "https://h:99999/?canary",
+            "https://bücher.example/?x=canary",
+            "https://h/?x=canary y",
+            "https://h?x=canary\n",
+            "h/?x=canary",
+            "h?x=canary&y=http://h",
+            "ftp://h?x=canary",
+        ] {
+            let error = ExternalUrl::parse(text).expect_err(text).to_string();
+            assert!(!error.contains("canary"), "{text}: {error}");
         }
     }
 

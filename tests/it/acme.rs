@@ -221,8 +221,7 @@ async fn a147_a_certificate_is_issued_and_restarts_order_nothing() {
     let Some(ca) = Pebble::installed(by_tls_only) else {
         return;
     };
-    let mut ca = ca.build();
-    ca.start();
+    let ca = ca.start();
     let first = site.start(&ca, settings(&ca)).await;
     let state = first.issued().await;
     let renewal = state.next_attempt;
@@ -251,8 +250,7 @@ async fn the_other_proof_is_tried_when_one_fails() {
     let Some(ca) = Pebble::installed(proofs) else {
         return;
     };
-    let mut ca = ca.build();
-    ca.start();
+    let ca = ca.start();
     let running = site.start(&ca, settings(&ca)).await;
     let error = running.failed().await.last_error.unwrap();
     assert!(error.starts_with("tls-alpn-01: "), "{error}");
@@ -273,8 +271,7 @@ async fn r19_half_of_all_nonces_may_be_bad() {
     let Some(ca) = Pebble::installed(site.proofs()) else {
         return;
     };
-    let mut ca = ca.bad_nonces(50).build();
-    ca.start();
+    let ca = ca.bad_nonces(50).start();
     let running = site.start(&ca, settings(&ca)).await;
     running.issued().await;
     assert_eq!(ca.orders(), 1);
@@ -287,8 +284,7 @@ async fn a148_two_minutes_are_renewed_and_the_old_one_serves_past_its_end() {
     let Some(ca) = Pebble::installed(site.proofs()) else {
         return;
     };
-    let mut ca = ca.validity(Duration::from_mins(2)).build();
-    ca.start();
+    let mut ca = ca.validity(Duration::from_mins(2)).start();
     let running = site.start(&ca, settings(&ca)).await;
     running.issued().await;
     let first = site.handshake(&ca, HOST).await.unwrap();
@@ -318,8 +314,7 @@ async fn an_account_is_bound_to_an_external_one() {
     let Some(ca) = Pebble::installed(site.proofs()) else {
         return;
     };
-    let mut ca = ca.eab("kid-1", KEY).build();
-    ca.start();
+    let ca = ca.eab("kid-1", KEY).start();
     let unbound = site.start(&ca, settings(&ca)).await;
     let error = unbound.failed().await.last_error.unwrap();
     assert!(error.contains("external"), "{error}");
@@ -342,8 +337,7 @@ async fn an_account_that_the_ca_forgot_is_made_anew() {
     let Some(ca) = Pebble::installed(site.proofs()) else {
         return;
     };
-    let mut ca = ca.build();
-    ca.start();
+    let mut ca = ca.start();
     let running = site.start(&ca, settings(&ca)).await;
     running.issued().await;
     // It starts with an empty memory.
@@ -380,8 +374,7 @@ async fn a146_twenty_crashes_within_a_minute_make_at_most_two_orders() {
     let Some(ca) = Pebble::installed(NOWHERE) else {
         return;
     };
-    let mut ca = ca.build();
-    ca.start();
+    let ca = ca.start();
     for crash in 0..20 {
         let running = site.start(&ca, settings(&ca)).await;
         if crash == 0 {
@@ -405,8 +398,7 @@ async fn a146_after_a_failure_an_order_is_rehearsed_elsewhere() {
     let Some(ca) = Pebble::installed(proofs) else {
         return;
     };
-    let mut ca = ca.build();
-    ca.start();
+    let ca = ca.start();
     let settings = Settings {
         rehearsal_url: Some(ca.other_directory().parse().unwrap()),
         ..settings(&ca)
@@ -425,8 +417,7 @@ async fn r20_three_guards_with_one_store_make_one_order() {
     let Some(ca) = Pebble::installed(site.proofs()) else {
         return;
     };
-    let mut ca = ca.build();
-    ca.start();
+    let ca = ca.start();
     let mut guards = Vec::new();
     for _ in 0..3 {
         // Whoever orders, its proof is found: they share what handshakes are made with.
@@ -450,8 +441,7 @@ async fn r21_a_proof_by_http_01_is_found_by_every_guard() {
     let Some(ca) = Pebble::installed(proofs) else {
         return;
     };
-    let mut ca = ca.build();
-    ca.start();
+    let ca = ca.start();
     let ordering = site.start(&ca, settings(&ca)).await;
     ordering.failed().await;
     // From now on this one, which waits for the lease or the schedule, answers the CA.
@@ -470,8 +460,7 @@ async fn each_host_has_a_certificate_of_its_own_and_all_share_an_account() {
     let Some(ca) = Pebble::installed(site.proofs()) else {
         return;
     };
-    let mut ca = ca.build();
-    ca.start();
+    let ca = ca.start();
     let hosts = ["a.guard.test", "b.guard.test", "c.guard.test"].map(str::to_owned);
     let directory = ca.directory().parse().unwrap();
     let running = site

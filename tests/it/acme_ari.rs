@@ -26,8 +26,7 @@ async fn the_ca_brings_a_renewal_forward_and_learns_what_is_replaced() {
     let Some(ca) = Pebble::installed(site.proofs()) else {
         return;
     };
-    let mut ca = ca.build();
-    ca.start();
+    let ca = ca.start();
     let running = site.start(&ca, settings(&ca)).await;
     running.issued().await;
     // Its wish is the day before two thirds of ninety, or the day after; its clock may be ours of a

@@ -43,8 +43,7 @@ pub(crate) fn ca() -> Option<(Pebble, Ports)> {
         http: held(),
         tls: held(),
     };
-    let mut ca = Pebble::installed(ports.numbers())?.build();
-    ca.start();
+    let ca = Pebble::installed(ports.numbers())?.start();
     Some((ca, ports))
 }
 

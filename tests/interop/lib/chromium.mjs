@@ -9,6 +9,7 @@ import { chromium as engine } from 'playwright-core';
 import { expect, expectEqual } from './checks.mjs';
 import { Listener } from './listener.mjs';
 import { register } from './oauth_client.mjs';
+import { hasNode22 } from './servers.mjs';
 
 export const EXECUTABLE = process.env.CHROMIUM ?? '/usr/bin/chromium';
 export const CLIENT_NAME = 'Interop browser client';
@@ -21,6 +22,19 @@ export const SCREENS = ['light', 'dark'].flatMap((colorScheme) => [
 ]);
 
 export const hasChromium = () => existsSync(EXECUTABLE);
+
+/** Whether Chromium is there, and the Node that the accounts elsewhere need; says what is not. */
+export function hasWhatSignInNeeds(checks, name) {
+  if (!hasChromium()) {
+    checks.missing(name, EXECUTABLE);
+    return false;
+  }
+  if (!hasNode22()) {
+    checks.missing(name, "npm's node");
+    return false;
+  }
+  return true;
+}
 
 /** @param {string[]} [rules]  which host is where, as for `--host-resolver-rules` */
 export function launch(rules = []) {

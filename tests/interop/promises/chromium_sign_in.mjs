@@ -4,10 +4,9 @@
 
 import { Browser } from '../lib/browser.mjs';
 import {
-  EXECUTABLE,
   SCREENS,
   STEP,
-  hasChromium,
+  hasWhatSignInNeeds,
   launch,
   onPage,
   picture,
@@ -20,7 +19,6 @@ import { cameBack, promised } from '../lib/federated.mjs';
 import { FIXTURE, PASSWORD, withGuard } from '../lib/guard.mjs';
 import { IdentityProvider, withProviders } from '../lib/identity_providers.mjs';
 import { authorization, redeem } from '../lib/oauth_client.mjs';
-import { hasNode22 } from '../lib/servers.mjs';
 
 const USERS = {
   ann: { hd: 'corp.example', email: 'ann@corp.example', email_verified: true },
@@ -34,14 +32,7 @@ const FLAGS = [
 ];
 
 export async function chromiumSignIn(checks, { screenshots }) {
-  if (!hasChromium()) {
-    checks.missing('chromiumSignIn', EXECUTABLE);
-    return;
-  }
-  if (!hasNode22()) {
-    checks.missing('chromiumSignIn', "npm's node");
-    return;
-  }
+  if (!hasWhatSignInNeeds(checks, 'chromiumSignIn')) return;
   const place = await promised();
   const providers = await Promise.all([
     IdentityProvider.gitHub({ user: { id: 7, login: 'octo-ann', email: 'ann@corp.example' } }),

@@ -3,23 +3,15 @@
 
 import { ringed } from '../lib/accessibility.mjs';
 import { expect, expectEqual } from '../lib/checks.mjs';
-import { EXECUTABLE, SCREENS, STEP, hasChromium, onPage, settled } from '../lib/chromium.mjs';
+import { SCREENS, STEP, hasWhatSignInNeeds, onPage, settled } from '../lib/chromium.mjs';
 import { Example, ask } from '../lib/example.mjs';
 import { PASSWORD } from '../lib/guard.mjs';
-import { hasNode22 } from '../lib/servers.mjs';
 
 const PASSWORD_FIELD = 'Password for server-filesystem';
 const ACME = 'Continue with Acme';
 
 export async function hands(checks) {
-  if (!hasChromium()) {
-    checks.missing('hands', EXECUTABLE);
-    return;
-  }
-  if (!hasNode22()) {
-    checks.missing('hands', "npm's node");
-    return;
-  }
+  if (!hasWhatSignInNeeds(checks, 'hands')) return;
   const example = await Example.open();
   const scene = { checks, browser: example.browser };
   try {

@@ -9,10 +9,9 @@ import { PNG } from 'pngjs';
 import { audited, contrasted, reflows } from '../lib/accessibility.mjs';
 import { expect, expectEqual } from '../lib/checks.mjs';
 import {
-  EXECUTABLE,
   SCREENS,
   STEP,
-  hasChromium,
+  hasWhatSignInNeeds,
   onPage,
   picture,
   readable,
@@ -21,7 +20,6 @@ import {
 } from '../lib/chromium.mjs';
 import { Example, LINKS, PROGRAM, ask } from '../lib/example.mjs';
 import { PASSWORD } from '../lib/guard.mjs';
-import { hasNode22 } from '../lib/servers.mjs';
 
 const EVERYWHERE = SCREENS.map(({ name }) => name);
 
@@ -46,14 +44,7 @@ const WITH_EVERYTHING = [
 ];
 
 export async function pages(checks, { screenshots, pictures }) {
-  if (!hasChromium()) {
-    checks.missing('pages', EXECUTABLE);
-    return;
-  }
-  if (!hasNode22()) {
-    checks.missing('pages', "npm's node");
-    return;
-  }
+  if (!hasWhatSignInNeeds(checks, 'pages')) return;
   const example = await Example.open();
   const scene = { checks, browser: example.browser, screenshots, pictures };
   try {

@@ -57,6 +57,13 @@ impl PebbleBuilder {
         self
     }
 
+    pub(crate) fn start(self) -> Pebble {
+        let mut ca = self.build();
+        ca.start();
+        ca
+    }
+
+    /// One that does not run yet.
     pub(crate) fn build(self) -> Pebble {
         let [port, management, names, names_management] = free_ports();
         let folder = tempfile::tempdir().unwrap();
