@@ -28,6 +28,8 @@ pub(super) const LOOK: Duration = Duration::from_secs(30);
 /// Numbers the servers of this process, so that each has its own pools.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
 /// The wrapped server.
 pub struct Server {
     number: u64,
@@ -220,7 +222,7 @@ fn checked(response: Response<Download>) -> Result<Response<Download>, Trouble> 
 /// does not close just when a request is on its way.
 fn idle_time(headers: &HeaderMap) -> Duration {
     let Some(value) = headers
-        .get("keep-alive")
+        .get(&KEEP_ALIVE)
         .and_then(|value| value.to_str().ok())
     else {
         return IDLE;

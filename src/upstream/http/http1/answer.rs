@@ -15,6 +15,9 @@ use super::content::Content;
 /// Most header fields of an answer.
 const MAX_FIELDS: usize = 100;
 
+/// For what the guard adds on the way to the client: a map that grows is made anew.
+const ROOM_FOR_OURS: usize = 6;
+
 /// What is wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::upstream::http) enum Malformed {
@@ -78,7 +81,7 @@ pub(super) fn parse(received: &mut Bytes, is_head: bool) -> Result<Option<Answer
 
 /// The values stay where they were received.
 fn header(received: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Malformed> {
-    let mut header = HeaderMap::with_capacity(fields.len());
+    let mut header = HeaderMap::with_capacity(fields.len() + ROOM_FOR_OURS);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::Head)?;
         let value = HeaderValue::from_maybe_shared(received.slice_ref(field.value))

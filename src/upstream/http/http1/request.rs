@@ -1,6 +1,6 @@
 //! A request on its way to the wrapped server (RFC 9112 §3, §6).
 
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -177,8 +177,11 @@ impl Head<'_> {
         let has_meaning = matches!(*self.method, Method::POST | Method::PUT | Method::PATCH);
         match length {
             Some(0) if !has_meaning => {}
-            // Writing to a Vec cannot fail.
-            Some(length) => _ = write!(head, "content-length: {length}\r\n"),
+            Some(length) => {
+                head.extend_from_slice(b"content-length: ");
+                head.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+                head.extend_from_slice(b"\r\n");
+            }
             None => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
     }
