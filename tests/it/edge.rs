@@ -127,7 +127,7 @@ fn descriptors(guard: &Guard) -> usize {
 }
 
 /// The most memory that the guard has had so far.
-fn peak_kib(guard: &Guard) -> usize {
+pub(crate) fn peak_kib(guard: &Guard) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", guard.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let number = peak.unwrap().trim().trim_end_matches(" kB");

@@ -12,17 +12,18 @@ use crate::support::{
     two_users_of,
 };
 
-const CALL: &str = r#"{"jsonrpc":"2.0","id":"seven","method":"tools/call","params":{"name":"x"}}"#;
-const RESULT: &str = r#"{"jsonrpc":"2.0","id":"seven","result":{}}"#;
+pub(crate) const CALL: &str =
+    r#"{"jsonrpc":"2.0","id":"seven","method":"tools/call","params":{"name":"x"}}"#;
+pub(crate) const RESULT: &str = r#"{"jsonrpc":"2.0","id":"seven","result":{}}"#;
 
 /// Somebody who is signed in.
-struct Caller {
-    port: u16,
-    authorization: String,
+pub(crate) struct Caller {
+    pub(crate) port: u16,
+    pub(crate) authorization: String,
 }
 
 impl Caller {
-    fn new(guard: &Guard) -> Self {
+    pub(crate) fn new(guard: &Guard) -> Self {
         Self::with(guard, &OAuthClient::register(guard).sign_in(guard).access)
     }
 
@@ -34,13 +35,19 @@ impl Caller {
     }
 
     /// Sends a request on a connection of its own and leaves the answer there.
-    fn send(&self, method: &str, target: &str, further: &[(&str, &str)], body: &str) -> Connection {
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        target: &str,
+        further: &[(&str, &str)],
+        body: &str,
+    ) -> Connection {
         let mut connection = Connection::open(self.port);
         self.send_on(&mut connection, method, target, further, body);
         connection
     }
 
-    fn send_on(
+    pub(crate) fn send_on(
         &self,
         connection: &mut Connection,
         method: &str,
@@ -56,7 +63,13 @@ impl Caller {
         connection.send_request(method, target, &headers, body);
     }
 
-    fn request(&self, method: &str, target: &str, further: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        target: &str,
+        further: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         self.send(method, target, further, body).answer()
     }
 
@@ -69,12 +82,12 @@ impl Caller {
     }
 }
 
-fn in_front_of(upstream: &RecordingUpstream) -> Guard {
+pub(crate) fn in_front_of(upstream: &RecordingUpstream) -> Guard {
     Guard::plan().in_front_of(&upstream.url("/mcp")).start()
 }
 
 /// An upstream that answers every request alike.
-fn answering(steps: &[Step]) -> RecordingUpstream {
+pub(crate) fn answering(steps: &[Step]) -> RecordingUpstream {
     let steps = steps.to_vec();
     RecordingUpstream::start(move |_| steps.clone())
 }
@@ -83,7 +96,7 @@ fn plain() -> RecordingUpstream {
     answering(&json_answer("", RESULT))
 }
 
-fn send(text: &str) -> Step {
+pub(crate) fn send(text: &str) -> Step {
     Step::Send(text.to_owned())
 }
 
@@ -94,11 +107,11 @@ fn events(text: &str) -> Step {
     ))
 }
 
-fn chunk(text: &str) -> String {
+pub(crate) fn chunk(text: &str) -> String {
     format!("{:x}\r\n{text}\r\n", text.len())
 }
 
-fn status_and_id(answer: &Answer) -> (u16, serde_json::Value) {
+pub(crate) fn status_and_id(answer: &Answer) -> (u16, serde_json::Value) {
     (answer.status, answer.json()["id"].clone())
 }
 
@@ -701,7 +714,7 @@ fn a_body_without_a_length_passes_piece_by_piece() {
     assert_eq!(upstream.last().all("transfer-encoding"), ["chunked"]);
 }
 
-fn head_of_chunked(caller: &Caller) -> String {
+pub(crate) fn head_of_chunked(caller: &Caller) -> String {
     format!(
         "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nAuthorization: {}\r\n\
          Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",

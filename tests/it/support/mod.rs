@@ -12,6 +12,7 @@ mod metrics;
 mod own_network;
 mod pebble;
 mod processes;
+mod receive_queue;
 mod recording_upstream;
 mod secure;
 mod site;

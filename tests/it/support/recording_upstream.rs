@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::eventually;
+use super::receive_queue::wait_until_read;
 
 /// It listens until the process ends.
 pub(crate) struct RecordingUpstream {
@@ -19,7 +21,11 @@ type Script = dyn Fn(&Seen) -> Vec<Step> + Send + Sync;
 
 struct Shared {
     script: Box<Script>,
+    /// Heads that have come.
+    begun: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
+    /// Requests whose script is at its end.
+    done: AtomicUsize,
     /// Connections that the guard has closed.
     closed: Mutex<Vec<usize>>,
     signals: Mutex<Receiver<()>>,
@@ -40,6 +46,10 @@ pub(crate) struct Seen {
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Send(String),
+    /// Sends it so many times, or until the guard has hung up.
+    Repeat(String, usize),
+    /// Waits until the guard has read what was sent so far, so that it reads the rest separately.
+    Taken,
     /// Waits for [`RecordingUpstream::go_on`].
     Pause,
     Close,
@@ -83,7 +93,9 @@ impl RecordingUpstream {
         let (go_on, signals) = channel();
         let shared = Arc::new(Shared {
             script: Box::new(script),
+            begun: AtomicUsize::default(),
             seen: Mutex::default(),
+            done: AtomicUsize::default(),
             closed: Mutex::default(),
             signals: Mutex::new(signals),
         });
@@ -114,6 +126,16 @@ impl RecordingUpstream {
         self.seen().pop().expect("a request")
     }
 
+    /// How many requests have begun, whole or not.
+    pub(crate) fn begun(&self) -> usize {
+        self.shared.begun.load(Ordering::Acquire)
+    }
+
+    /// How many requests have got all that the script has for them.
+    pub(crate) fn done(&self) -> usize {
+        self.shared.done.load(Ordering::Acquire)
+    }
+
     /// Ends one [`Step::Pause`].
     pub(crate) fn go_on(&self) {
         self.go_on.send(()).unwrap();
@@ -136,6 +158,7 @@ impl Shared {
     fn serve(&self, connection: usize, stream: &TcpStream) {
         let mut reader = BufReader::new(stream);
         while let Some(head) = read_head(&mut reader) {
+            self.begun.fetch_add(1, Ordering::AcqRel);
             let mut seen = Seen {
                 connection,
                 head,
@@ -151,6 +174,7 @@ impl Shared {
             }
             self.seen.lock().unwrap().push(seen.clone());
             let stays = self.act(&seen, stream);
+            self.done.fetch_add(1, Ordering::AcqRel);
             if !stays {
                 let _ = stream.shutdown(Shutdown::Write);
             }
@@ -167,6 +191,11 @@ impl Shared {
         for step in (self.script)(seen) {
             match step {
                 Step::Send(text) => _ = stream.write_all(text.as_bytes()),
+                Step::Repeat(text, count) => {
+                    let mut all = std::iter::repeat_n(text.as_bytes(), count);
+                    let _ = all.try_for_each(|text| stream.write_all(text));
+                }
+                Step::Taken => wait_until_read(stream),
                 Step::Pause => _ = self.signals.lock().unwrap().recv(),
                 Step::Close => return false,
             }
@@ -185,15 +214,19 @@ fn read_head(reader: &mut impl BufRead) -> Option<String> {
     Some(head)
 }
 
+/// `None` unless it is whole, and framed to the letter.
 fn read_body(reader: &mut impl BufRead, seen: &Seen) -> Option<String> {
     let mut body = Vec::new();
     if seen.header("transfer-encoding").is_some() {
         loop {
             let mut size = String::new();
             reader.read_line(&mut size).ok()?;
-            let size = usize::from_str_radix(size.trim(), 16).ok()?;
+            let size = hexadecimal(size.strip_suffix("\r\n")?)?;
             let mut chunk = vec![0; size + 2];
             reader.read_exact(&mut chunk).ok()?;
+            if !chunk.ends_with(b"\r\n") {
+                return None;
+            }
             if size == 0 {
                 break;
             }
@@ -204,4 +237,9 @@ fn read_body(reader: &mut impl BufRead, seen: &Seen) -> Option<String> {
         reader.read_exact(&mut body).ok()?;
     }
     String::from_utf8(body).ok()
+}
+
+fn hexadecimal(digits: &str) -> Option<usize> {
+    let is_plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    usize::from_str_radix(digits, 16).ok().filter(|_| is_plain)
 }
