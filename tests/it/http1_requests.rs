@@ -118,7 +118,6 @@ fn requests_without_a_body_say_nothing_of_its_length() {
 
 /// RFC 9110 §8.6: a server may otherwise wait for a body, or ask for its length.
 #[test]
-#[ignore = "hyper leaves the length out"]
 fn a_post_without_a_body_says_so() {
     let upstream = plain();
     let guard = in_front_of(&upstream);

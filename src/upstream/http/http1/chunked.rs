@@ -73,16 +73,14 @@ impl Chunked {
         }
     }
 
+    /// httparse is content with less than a chunk's head: a line without a number is a zero to it,
+    /// and with that the end; and an extension may go over lines.
     fn take_size(&mut self, received: &mut Bytes) -> Result<bool, Malformed> {
-        // To httparse a line without a number is a zero, and with that the end.
-        if received
-            .first()
-            .is_some_and(|byte| !byte.is_ascii_hexdigit())
-        {
-            return Err(Malformed::Chunk);
-        }
+        let has_number = received.first().is_none_or(u8::is_ascii_hexdigit);
         match httparse::parse_chunk_size(received) {
-            Ok(httparse::Status::Complete((length, size))) => {
+            Ok(httparse::Status::Complete((length, size)))
+                if has_number && memchr(b'\n', received) == Some(length - 1) =>
+            {
                 received.advance(length);
                 self.at = if size == 0 {
                     At::Trailer
@@ -91,8 +89,8 @@ impl Chunked {
                 };
                 Ok(true)
             }
-            Ok(httparse::Status::Partial) if received.len() <= MAX_LINES => Ok(false),
-            Ok(httparse::Status::Partial) | Err(_) => Err(Malformed::Chunk),
+            Ok(httparse::Status::Partial) if has_number && received.len() <= MAX_LINES => Ok(false),
+            Ok(_) | Err(_) => Err(Malformed::Chunk),
         }
     }
 
@@ -179,6 +177,7 @@ mod tests {
             "1\na",
             "\r\n",
             ";x\r\n\r\n",
+            "1;a=\nb\r\n",
             "0\r\nX: y\n\r\n",
         ] {
             assert_eq!(
