@@ -100,7 +100,7 @@ fn content(head: &Response<()>, is_head: bool, is_newer: bool) -> Result<Content
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     match (coding, length) {
         _ if is_empty => Ok(Content::NONE),
-        (true, None) if is_newer => Ok(Content::Chunked(Chunked::new())),
+        (true, None) if is_newer => Ok(Content::Chunked(Chunked::Size)),
         (true, _) => Err(Malformed::TransferEncoding),
         (false, Some(length)) => Ok(Content::Length(length)),
         (false, None) => Ok(Content::UntilClose),
