@@ -162,7 +162,9 @@ impl Gateway {
         match &self.server {
             Server::Bridge(bridge) => bridge.answer(endpoint, request, &principal).await,
             // Boxed: a call to a command would carry room for it.
-            Server::Proxy(proxy) => Box::pin(proxy.answer(request, &principal)).await,
+            Server::Proxy(proxy) => match Box::pin(proxy.answer(request, &principal)).await {
+                Ok(reply) | Err(reply) => reply,
+            },
         }
     }
 

@@ -14,6 +14,9 @@ use crate::http::{Body, BodyError, Inbound, Reply};
 use crate::mcp::{ErrorCode, Message, ParseError, error_for, error_without_id};
 use crate::upstream::{JoinError, SendError};
 
+/// As many header fields as a call of a client's has.
+const FIELDS: usize = 8;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An answer of the server's, as it came.
@@ -261,6 +264,8 @@ fn about_nothing(status: StatusCode, code: ErrorCode, why: &str) -> Reply {
 fn with_json(status: StatusCode, body: Bytes) -> Reply {
     let mut reply = Response::new(crate::http::full(body));
     *reply.status_mut() = status;
+    // hyper keeps the map for the header of the next request, which has more fields.
+    reply.headers_mut().reserve(FIELDS);
     reply.headers_mut().insert(CONTENT_TYPE, JSON);
     reply
 }

@@ -107,16 +107,18 @@ pub(super) async fn exchange<S: Service>(
     activity: Rc<Activity>,
 ) -> Result<Response<Watched>, Infallible> {
     let exchange = activity.begin();
-    let begun = AssertUnwindSafe(|| server.service.call(request, peer));
+    // Boxed: an async function has room for what it moves more than once, and blocks of two
+    // kilobytes cost malloc more than two of one.
+    let begun = AssertUnwindSafe(|| Box::pin(server.service.call(request, peer)));
     let reply = match catch_unwind(begun) {
-        Ok(call) => isolated(pin!(call), &server.figures).await,
+        Ok(call) => isolated(call, &server.figures).await,
         Err(_) => failure(&server.figures),
     };
     Ok(reply.map(|body| Watched::new(body, exchange)))
 }
 
 /// A panic costs its own request and connection, no more.
-async fn isolated(mut call: Pin<&mut impl Future<Output = Reply>>, figures: &Figures) -> Reply {
+async fn isolated(mut call: Pin<Box<impl Future<Output = Reply>>>, figures: &Figures) -> Reply {
     poll_fn(|context| {
         // Whatever state it leaves behind goes with the future, which is not polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context)));

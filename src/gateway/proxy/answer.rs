@@ -63,7 +63,8 @@ impl Proxy {
         let body = match stream {
             None if download.is_end_stream() => Body::empty(),
             None => sized(download),
-            Some(stream) => self.stream(stream, asked, download).await?,
+            // Boxed: what it needs room for would be moved about with every small answer.
+            Some(stream) => Box::pin(self.stream(stream, asked, download)).await?,
         };
         let mut reply = Response::new(body);
         *reply.status_mut() = parts.status;

@@ -117,15 +117,15 @@ impl Proxy {
         Ok(id)
     }
 
-    /// The server's answer, and what it is the answer to in the end.
+    /// The server's answer. `target` becomes what that is the answer to in the end.
     pub(super) async fn ask(
         &self,
         request: &Inbound,
         principal: &Arc<Principal>,
-        mut target: PathAndQuery,
+        target: &mut PathAndQuery,
         session: Option<&HeaderValue>,
         body: &Body,
-    ) -> Result<(PathAndQuery, Response<Download>), Reply> {
+    ) -> Result<Response<Download>, Reply> {
         let said = self.identity_headers.say(principal, request.client);
         let fields = self.fields(request, session, &said);
         for _ in 0..=MAX_HOPS {
@@ -137,7 +137,7 @@ impl Proxy {
             };
             let outgoing = Outgoing {
                 method: &request.method,
-                target: &target,
+                target,
                 fields: &fields,
                 body: upload,
                 patience: self.patience(&request.method),
@@ -146,9 +146,9 @@ impl Proxy {
             let response = response.map_err(|error| self.unanswered(body, &error))?;
             if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED
             {
-                return Ok((target, response));
+                return Ok(response);
             }
-            target = self.redirects.target(&target, &response).map_err(|why| {
+            *target = self.redirects.target(target, &response).map_err(|why| {
                 tracing::warn!(status = response.status().as_u16(), %why, "a redirect of the wrapped server's was not followed");
                 self.redirected(body)
             })?;

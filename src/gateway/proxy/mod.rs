@@ -99,14 +99,9 @@ impl Proxy {
         }
     }
 
-    /// Answers a request of this principal's.
-    pub(super) async fn answer(&self, request: Box<Inbound>, principal: &Arc<Principal>) -> Reply {
-        match self.exchange(request, principal).await {
-            Ok(reply) | Err(reply) => reply,
-        }
-    }
-
-    async fn exchange(
+    /// Answers a request of this principal's: with what the server says, or with what the guard has
+    /// to say instead.
+    pub(super) async fn answer(
         &self,
         mut request: Box<Inbound>,
         principal: &Arc<Principal>,
@@ -116,11 +111,11 @@ impl Proxy {
             return Err(reply::method_not_allowed("GET, POST, DELETE"));
         }
         let place = self.place(&request, principal)?;
-        let target = self.target(&request, principal)?;
+        let mut target = self.target(&request, principal)?;
         let body = forward::body(&mut request, self.settings.max_body_size).await?;
         let session = self.session(&request, &body, principal)?;
-        let (target, response) = self
-            .ask(&request, principal, target, session.as_ref(), &body)
+        let response = self
+            .ask(&request, principal, &mut target, session.as_ref(), &body)
             .await?;
         let asked = answer::Asked {
             request: &request,

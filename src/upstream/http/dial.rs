@@ -45,7 +45,7 @@ struct Tls {
 
 /// A connection, as the server chose its protocol (ALPN).
 pub(super) enum Opened {
-    Http1(Single),
+    Http1(Box<Single>),
     Http2(Multiplexed),
 }
 
@@ -130,7 +130,7 @@ fn tune(tcp: &TcpStream) -> io::Result<()> {
 }
 
 fn single(stream: Stream) -> Opened {
-    Opened::Http1(Single::new(Connection::new(stream)))
+    Opened::Http1(Box::new(Single::new(Connection::new(stream))))
 }
 
 async fn multiplexed(stream: TlsStream<TcpStream>) -> Result<Multiplexed, Trouble> {

@@ -40,7 +40,7 @@ pub struct BrokenOff(String);
 /// An HTTP/1 connection while an exchange is on it. Unless that came to its proper end, the
 /// connection is dropped, and with that closed.
 pub(super) struct Lease {
-    pub(super) single: Single,
+    pub(super) single: Box<Single>,
     pub(super) pool: Rc<Pool>,
     /// For how long it may rest afterwards.
     pub(super) idle: Duration,

@@ -43,7 +43,7 @@ pub(super) fn of(server: u64) -> Rc<Pool> {
 #[derive(Default)]
 pub(super) struct Pool {
     /// HTTP/1 connections without a request; the back was used last.
-    idle: RefCell<VecDeque<Single>>,
+    idle: RefCell<VecDeque<Box<Single>>>,
     multiplexed: RefCell<Vec<Multiplexed>>,
     is_swept: Cell<bool>,
 }
@@ -133,7 +133,7 @@ impl Drop for OpenStream {
 
 impl Pool {
     /// A connection that rests.
-    pub(super) fn take(&self) -> Option<Single> {
+    pub(super) fn take(&self) -> Option<Box<Single>> {
         let now = Instant::now();
         loop {
             let mut last = self.idle.borrow_mut().pop_back()?;
@@ -144,7 +144,7 @@ impl Pool {
     }
 
     /// Takes back a connection whose exchange is over, for `idle` at most.
-    pub(super) fn give_back(self: &Rc<Self>, mut single: Single, idle: Duration) {
+    pub(super) fn give_back(self: &Rc<Self>, mut single: Box<Single>, idle: Duration) {
         single.closes_at = Instant::now() + idle;
         self.idle.borrow_mut().push_back(single);
         self.be_swept();

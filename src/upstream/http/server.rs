@@ -50,10 +50,6 @@ pub struct Outgoing<'r> {
 }
 
 /// What became of a request on one connection.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an answer is the rule, and is handed on once"
-)]
 pub(super) enum Outcome {
     Answered(Response<Download>),
     /// It was not sent; here is its body again.
@@ -141,7 +137,7 @@ impl Server {
 
 /// On an HTTP/1 connection, which is closed unless the answer ends as it should.
 async fn exchange(
-    mut single: Single,
+    mut single: Box<Single>,
     pool: &Rc<Pool>,
     head: &http1::Head<'_>,
     body: Upload,

@@ -53,8 +53,11 @@ pub(super) enum Stopped {
     Io,
 }
 
-/// Enough for the head of most requests.
+/// Enough for the head of most requests, and a small body behind it.
 const HEAD: usize = 1000;
+
+/// To copy a body of no more bytes behind the head costs less than to send two pieces.
+const SMALL: usize = 2048;
 
 impl Sending {
     pub(super) fn new(head: &Head<'_>, body: Upload) -> Self {
@@ -63,8 +66,15 @@ impl Sending {
             (None, Some(_)) => (Framing::Length, Bytes::new()),
             (None, None) => (Framing::Chunked, Bytes::new()),
         };
+        let mut before = head.encode(body.size_hint().exact());
+        let data = if data.len() <= SMALL {
+            before.extend_from_slice(&data);
+            Bytes::new()
+        } else {
+            data
+        };
         Self {
-            before: head.encode(body.size_hint().exact()).into(),
+            before: before.into(),
             data,
             after: b"",
             body,
@@ -114,8 +124,12 @@ impl Sending {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !(self.before.is_empty() && self.data.is_empty() && self.after.is_empty()) {
-            let pieces = [&*self.before, &*self.data, self.after].map(IoSlice::new);
-            let written = ready!(stream.poll_write(context, &pieces))?;
+            let written = if self.data.is_empty() && self.after.is_empty() {
+                ready!(stream.poll_write(context, &self.before))?
+            } else {
+                let pieces = [&*self.before, &*self.data, self.after].map(IoSlice::new);
+                ready!(stream.poll_write_vectored(context, &pieces))?
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
