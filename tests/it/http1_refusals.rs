@@ -30,8 +30,9 @@ fn interim_answers_do_not_go_on_for_ever() {
         "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
     ] {
-        let interim = Step::Repeat(interim.to_owned(), 1000);
-        assert_refused(&[vec![interim, send(&sized(""))]]);
+        let at_once = vec![Step::Repeat(interim.to_owned(), 1000), send(&sized(""))];
+        let one_by_one = (0..50).flat_map(|_| [send(interim), Step::Taken]);
+        assert_refused(&[at_once, one_by_one.chain([send(&sized(""))]).collect()]);
     }
 }
 

@@ -64,8 +64,10 @@ pub(super) struct Connection {
     received: Bytes,
     /// What the answer has to bring yet; nothing before its head is there.
     content: Content,
-    /// Whether it asks for no body, whatever its header says: `HEAD`.
+    /// Whether the answer has no body, whatever its header says: it is one to `HEAD`.
     is_head: bool,
+    /// Interim answers so far.
+    interim: usize,
     /// Whether another exchange may follow, as far as is known.
     persists: bool,
 }
@@ -78,6 +80,7 @@ impl Connection {
             received: Bytes::new(),
             content: Content::NONE,
             is_head: false,
+            interim: 0,
             persists: true,
         }
     }
@@ -85,6 +88,7 @@ impl Connection {
     /// Begins an exchange. Nothing goes out before the answer is waited for.
     pub(super) fn begin(&mut self, head: &Head<'_>, body: Upload) {
         self.is_head = *head.method == Method::HEAD;
+        self.interim = 0;
         self.sending = Some(Box::new(Sending::new(head, body)));
     }
 
@@ -99,7 +103,6 @@ impl Connection {
         context: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, Fault>> {
         self.send(context)?;
-        let mut interim = 0;
         loop {
             let Some(answer) = answer::parse(&mut self.received, self.is_head)? else {
                 if self.received.len() > MAX_HEAD {
@@ -111,8 +114,8 @@ impl Connection {
                 continue;
             };
             if answer.is_interim() {
-                interim += 1;
-                if interim > MAX_INTERIM {
+                self.interim += 1;
+                if self.interim > MAX_INTERIM {
                     return Poll::Ready(Err(Malformed::TooManyInterim.into()));
                 }
                 continue;
