@@ -108,17 +108,17 @@ impl Scrape {
 
     /// Every counter that moved since `earlier`, and by how much.
     pub(crate) fn moved_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
+        // Gauges fall, too.
         let is_counter = |series: &str| {
             let name = series.split('{').next().unwrap_or_default();
             self.counters.contains(name)
         };
-        let moved = self.values.iter().map(|(series, value)| {
+        let counters = self.values.iter().filter(|(series, _)| is_counter(series));
+        let moved = counters.map(|(series, value)| {
             let before = earlier.values.get(series).copied().unwrap_or(0);
             (series.clone(), value - before)
         });
-        moved
-            .filter(|(series, by)| is_counter(series) && *by != 0)
-            .collect()
+        moved.filter(|(_, by)| *by != 0).collect()
     }
 }
 
