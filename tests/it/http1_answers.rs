@@ -47,6 +47,17 @@ impl Stage {
         self.caller.send_on(connection, "POST", &target, &[], CALL);
     }
 
+    /// Asks for the nth answer, which is [`RESULT`].
+    fn ask_for_all(&self, connection: &mut Connection, nth: usize, shown: &str) {
+        self.ask(connection, nth);
+        let answer = connection.answer();
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, RESULT),
+            "{shown}"
+        );
+    }
+
     /// Whether the next request gets its own answer, and which of the server's connections carries
     /// it.
     pub(crate) fn next(&self, connection: &mut Connection) -> (bool, usize) {
@@ -69,13 +80,7 @@ pub(crate) fn assert_whole_and_kept(answers: &[Vec<Step>]) {
     let mut connection = stage.connect();
     for (nth, steps) in answers.iter().enumerate() {
         let shown = shown(steps);
-        stage.ask(&mut connection, nth);
-        let answer = connection.answer();
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (200, RESULT),
-            "{shown}"
-        );
+        stage.ask_for_all(&mut connection, nth, &shown);
         assert_eq!(stage.next(&mut connection), (true, 0), "{shown}");
     }
 }
@@ -86,13 +91,7 @@ fn assert_whole_and_last(answers: &[Vec<Step>]) {
     let mut connection = stage.connect();
     for (nth, steps) in answers.iter().enumerate() {
         let shown = shown(steps);
-        stage.ask(&mut connection, nth);
-        let answer = connection.answer();
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (200, RESULT),
-            "{shown}"
-        );
+        stage.ask_for_all(&mut connection, nth, &shown);
         let used = stage.upstream.last().connection;
         assert_eq!(stage.next(&mut connection), (true, used + 1), "{shown}");
         assert!(stage.upstream.sees_close_of(used), "{shown}");
