@@ -183,6 +183,9 @@ fn is_endpoint(path: &str, mcp_path: &str) -> bool {
         || mcp_path.strip_suffix('/') == Some(path)
 }
 
+/// Said with every reply.
+static NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
 const READ: &[Method] = &[Method::GET, Method::HEAD];
 
 /// The limit on one network's requests for the discovery documents. A client asks for three or four
@@ -242,7 +245,7 @@ impl Service for Routes {
             };
             self.requests.count(class, reply.status());
             let headers = reply.headers_mut();
-            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF.clone());
             if let Some(hsts) = self.hsts.as_ref().filter(|_| peer.is_secure) {
                 headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
             }

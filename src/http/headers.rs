@@ -8,10 +8,11 @@
 //!
 //! Content-Length goes both ways: how long a body is follows from the body that is sent.
 
+use std::sync::LazyLock;
+
 use hyper::HeaderMap;
 use hyper::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-    X_CONTENT_TYPE_OPTIONS,
 };
 
 /// What belongs to a connection, and a message's framing. Names starting with `Proxy-` do too.
@@ -83,33 +84,21 @@ const NOT_FROM_CLIENTS_PREFIXES: &[&str] = &[
 ];
 
 /// What a request may not carry, in any spelling. Made once, asked for each request.
-pub struct Filter {
-    /// Reserved names by their length: most names of a request are told apart by it alone.
-    by_length: Vec<Vec<Box<[u8]>>>,
-}
+pub struct Filter(Names);
 
 impl Filter {
     /// `own` are the names that the operator has the guard set: a client may not send those either.
     pub fn new(own: impl IntoIterator<Item = HeaderName>) -> Self {
-        let mut by_length: Vec<Vec<Box<[u8]>>> = Vec::new();
-        let mut add = |name: &str| {
-            if by_length.len() <= name.len() {
-                by_length.resize_with(name.len() + 1, Vec::new);
-            }
-            if let Some(names) = by_length.get_mut(name.len()) {
-                names.push(name.bytes().map(folded).collect());
-            }
-        };
-        for name in CONNECTION_ONLY.iter().chain(NOT_FROM_CLIENTS) {
-            add(name);
-        }
+        let mut names = Names::default();
+        names.add_all(CONNECTION_ONLY);
+        names.add_all(NOT_FROM_CLIENTS);
         for name in own {
-            add(name.as_str());
+            names.add(name.as_str());
         }
-        Self { by_length }
+        Self(names)
     }
 
-    /// What of a request's header goes on to the wrapped server. The gate has read the original.
+    /// What of a request's header goes on to the wrapped server.
     pub fn request<'h>(
         &self,
         headers: &'h HeaderMap,
@@ -121,16 +110,39 @@ impl Filter {
             .filter(move |(name, _)| !self.reserves(name) && !named.contains(name))
     }
 
-    /// Whether some server could read `name` as one of the reserved ones: CGI and its heirs turn
-    /// every character that is no letter or digit into one and the same.
     fn reserves(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
+        self.0.has(name) || begins_with_any(name, NOT_FROM_CLIENTS_PREFIXES)
+    }
+}
+
+/// Names in any spelling that some server could read as them: CGI and its heirs turn every character
+/// that is no letter or digit into one and the same.
+#[derive(Default)]
+struct Names {
+    /// Most names are told apart by their length alone.
+    by_length: Vec<Vec<Box<[u8]>>>,
+}
+
+impl Names {
+    fn add(&mut self, name: &str) {
+        if self.by_length.len() <= name.len() {
+            self.by_length.resize_with(name.len() + 1, Vec::new);
+        }
+        if let Some(names) = self.by_length.get_mut(name.len()) {
+            names.push(name.bytes().map(folded).collect());
+        }
+    }
+
+    fn add_all(&mut self, names: &[&str]) {
+        for name in names {
+            self.add(name);
+        }
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
         let same_length = self.by_length.get(name.len());
-        let by_name = same_length.is_some_and(|all| all.iter().any(|it| starts_with(name, it)));
-        by_name
-            || NOT_FROM_CLIENTS_PREFIXES
-                .iter()
-                .any(|prefix| starts_with(name, prefix.as_bytes()))
+        same_length.is_some_and(|all| all.iter().any(|it| begins_with(name, it)))
     }
 }
 
@@ -143,7 +155,12 @@ const fn folded(byte: u8) -> u8 {
     }
 }
 
-fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
+fn begins_with_any(name: &[u8], prefixes: &[&str]) -> bool {
+    let mut prefixes = prefixes.iter();
+    prefixes.any(|prefix| begins_with(name, prefix.as_bytes()))
+}
+
+fn begins_with(name: &[u8], prefix: &[u8]) -> bool {
     let start = name.get(..prefix.len());
     start.is_some_and(|start| {
         prefix
@@ -202,11 +219,32 @@ const NOT_FROM_SERVERS: &[&str] = &[
 const NOT_FROM_SERVERS_PREFIXES: &[&str] =
     &["access-control-", "proxy-", "secure-session-", "x-accel-"];
 
-/// What of an answer's header goes on to the client. Added is what keeps a body of the wrapped
-/// server's from being a page of the guard's origin, and from being kept by a cache that
-/// would give it to others; and, for a stream of events, what keeps it flowing through an nginx.
+/// What does not pass from the wrapped server, by name.
+static STAYS_BEHIND: LazyLock<Names> = LazyLock::new(|| {
+    let mut names = Names::default();
+    names.add_all(CONNECTION_ONLY);
+    names.add_all(NOT_FROM_SERVERS);
+    names
+});
+
+/// What is said with every answer, to keep a body of the wrapped server's from being a page of the
+/// guard's origin, and from being kept by a cache that would give it to others. `nosniff` is
+/// said with every reply, whoever made it.
+static SAID_WITH_ANSWERS: [(HeaderName, HeaderValue); 2] = [
+    (
+        CACHE_CONTROL,
+        HeaderValue::from_static("private, no-cache, no-transform"),
+    ),
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("sandbox; default-src 'none'"),
+    ),
+];
+
+/// What of an answer's header goes on to the client, and what the guard says beside it. A stream of
+/// events is kept flowing through an nginx.
 pub fn forwardable_response(mut headers: HeaderMap) -> HeaderMap {
-    let of_the_server = headers.keys().filter(|name| stays_behind(name.as_str()));
+    let of_the_server = headers.keys().filter(|name| stays_behind(name));
     let behind: Vec<HeaderName> = of_the_server
         .cloned()
         .chain(named_by_connection(&headers))
@@ -217,22 +255,15 @@ pub fn forwardable_response(mut headers: HeaderMap) -> HeaderMap {
     if is_event_stream(&headers) {
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     }
-    for (name, value) in [
-        (CACHE_CONTROL, "private, no-cache, no-transform"),
-        (CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
+    for (name, value) in &SAID_WITH_ANSWERS {
+        headers.insert(name, value.clone());
     }
     headers
 }
 
-fn stays_behind(name: &str) -> bool {
-    CONNECTION_ONLY.contains(&name)
-        || NOT_FROM_SERVERS.contains(&name)
-        || NOT_FROM_SERVERS_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+fn stays_behind(name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    STAYS_BEHIND.has(name) || begins_with_any(name, NOT_FROM_SERVERS_PREFIXES)
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -413,12 +444,10 @@ mod tests {
                 "content-type",
                 "mcp-session-id",
                 "vary",
-                "x-content-type-options",
             ]
         );
         let policy = &forwarded["content-security-policy"];
         assert_eq!(policy, "sandbox; default-src 'none'");
-        assert_eq!(forwarded["x-content-type-options"], "nosniff");
         assert_eq!(
             forwarded["cache-control"],
             "private, no-cache, no-transform"
