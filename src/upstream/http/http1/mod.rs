@@ -72,6 +72,11 @@ pub(super) struct Connection {
     persists: bool,
 }
 
+/// For what is done now or not at all: nobody waits.
+const fn nobody() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
 impl Connection {
     pub(super) const fn new(stream: Stream) -> Self {
         Self {
@@ -85,11 +90,11 @@ impl Connection {
         }
     }
 
-    /// Begins an exchange. Nothing goes out before the answer is waited for.
+    /// Begins an exchange. What does not go out at once goes out while the answer is waited for.
     pub(super) fn begin(&mut self, head: &Head<'_>, body: Upload) {
         self.is_head = *head.method == Method::HEAD;
         self.interim = 0;
-        self.sending = Some(Box::new(Sending::new(head, body)));
+        self.sending = Sending::begin(&mut self.stream, head, body);
     }
 
     /// The request's body, if the exchange failed with [`Fault::Unsent`].
@@ -174,9 +179,7 @@ impl Connection {
 
     /// Whether the server neither closed the connection nor said anything unasked.
     pub(super) fn is_quiet(&mut self) -> bool {
-        // Nobody waits for what it may find.
-        let mut nobody = Context::from_waker(Waker::noop());
-        self.poll_read(&mut nobody).is_pending()
+        self.poll_read(&mut nobody()).is_pending()
     }
 
     /// Sends what can be sent now. Who waits, waits for the answer.

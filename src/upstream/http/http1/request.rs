@@ -1,5 +1,6 @@
 //! A request on its way to the wrapped server (RFC 9112 §3, §6).
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -53,34 +54,46 @@ pub(super) enum Stopped {
     Io,
 }
 
-/// Enough for the head of most requests, and a small body behind it.
-const HEAD: usize = 1000;
-
 /// To copy a body of no more bytes behind the head costs less than to send two pieces.
 const SMALL: usize = 2048;
 
+thread_local! {
+    /// Where the requests of a worker are put together. Most go out from here at once and whole.
+    static OUT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Sending {
-    pub(super) fn new(head: &Head<'_>, body: Upload) -> Self {
-        let (framing, data) = match (body.whole_bytes(), body.size_hint().exact()) {
+    /// Sends what can be sent at once. What is left of a request, if anything, goes out while its
+    /// answer is waited for.
+    pub(super) fn begin(stream: &mut Stream, head: &Head<'_>, body: Upload) -> Option<Box<Self>> {
+        let length = body.size_hint().exact();
+        let (framing, mut data) = match (body.whole_bytes(), length) {
             (Some(data), _) => (Framing::Done, data),
             (None, Some(_)) => (Framing::Length, Bytes::new()),
             (None, None) => (Framing::Chunked, Bytes::new()),
         };
-        let mut before = head.encode(body.size_hint().exact());
-        let data = if data.len() <= SMALL {
-            before.extend_from_slice(&data);
-            Bytes::new()
-        } else {
-            data
-        };
-        Self {
-            before: before.into(),
-            data,
-            after: b"",
-            body,
-            framing,
-            has_begun: false,
-        }
+        OUT.with_borrow_mut(|out| {
+            out.clear();
+            head.encode(length, out);
+            let mut written = 0;
+            if framing == Framing::Done && data.len() <= SMALL {
+                out.extend_from_slice(&std::mem::take(&mut data));
+                written = stream.write_at_once(out);
+            }
+            let left = out.get(written..).unwrap_or_default();
+            let is_whole = framing == Framing::Done && data.is_empty() && left.is_empty();
+            let is_out = is_whole && stream.is_flushed();
+            (!is_out).then(|| {
+                Box::new(Self {
+                    before: Bytes::copy_from_slice(left),
+                    data,
+                    after: b"",
+                    body,
+                    framing,
+                    has_begun: written > 0,
+                })
+            })
+        })
     }
 
     /// Whether a byte has gone out.
@@ -167,8 +180,7 @@ impl Sending {
 
 impl Head<'_> {
     /// `length`: of the body, if that is known.
-    fn encode(&self, length: Option<u64>) -> Vec<u8> {
-        let mut head = Vec::with_capacity(HEAD);
+    fn encode(&self, length: Option<u64>, head: &mut Vec<u8>) {
         head.extend_from_slice(self.method.as_str().as_bytes());
         head.push(b' ');
         head.extend_from_slice(self.target.as_str().as_bytes());
@@ -181,9 +193,8 @@ impl Head<'_> {
             head.extend_from_slice(value.as_bytes());
             head.extend_from_slice(b"\r\n");
         }
-        self.encode_framing(length, &mut head);
+        self.encode_framing(length, head);
         head.extend_from_slice(b"\r\n");
-        head
     }
 
     /// A method that means something by its body says so when there is none (RFC 9110 §8.6).
@@ -214,7 +225,9 @@ mod tests {
             host: &HeaderValue::from_static("server:3000"),
             fields: &[(&name, &values[0]), (&name, &values[1])],
         };
-        String::from_utf8(head.encode(length)).unwrap()
+        let mut encoded = Vec::new();
+        head.encode(length, &mut encoded);
+        String::from_utf8(encoded).unwrap()
     }
 
     #[test]

@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::nobody;
+
 pub(in crate::upstream::http) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -45,6 +47,19 @@ impl Stream {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
         }
+    }
+
+    /// How many of `bytes` are taken without waiting. Trouble shows again when somebody waits.
+    pub(super) fn write_at_once(&mut self, bytes: &[u8]) -> usize {
+        match self.poll_write(&mut nobody(), bytes) {
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        }
+    }
+
+    /// Whether nothing is kept back.
+    pub(super) fn is_flushed(&mut self) -> bool {
+        matches!(self.poll_flush(&mut nobody()), Poll::Ready(Ok(())))
     }
 
     /// TLS keeps back what the socket did not take.
