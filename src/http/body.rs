@@ -1,6 +1,7 @@
 //! The two body types: what comes in, read whole under a limit, and what goes out.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::Pace;
+use super::{Pace, wakeup};
 
 /// The body of a request. Nothing reads it before the request is authenticated.
 pub enum RequestBody {
@@ -44,20 +45,27 @@ impl RequestBody {
         if body.size_hint().lower() > limit as u64 {
             return Err(BodyError::TooLarge { limit });
         }
-        collect(body, limit, Pace::begin(patience)).await
+        collect(body, limit, patience).await
     }
 }
 
-/// Most bodies are one chunk: that is handed on as it came, without a copy.
-async fn collect(mut body: Incoming, limit: usize, pace: Pace) -> Result<Bytes, BodyError> {
+/// Most bodies are one chunk: that is handed on as it came, without a copy. Most came along with
+/// their head: those need no timer.
+async fn collect(mut body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, BodyError> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
-    loop {
+    let mut pace = None;
+    while !body.is_end_stream() {
         let received = first.len().max(all.len());
-        let frame = tokio::time::timeout_at(pace.due(received), body.frame());
-        let Some(frame) = frame.await.map_err(|_| BodyError::TimedOut)? else {
-            break;
+        let frame = match poll_fn(|context| Poll::Ready(take(&mut body, context))).await {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let pace: &mut Pace = pace.get_or_insert_with(|| Pace::begin(patience));
+                let frame = tokio::time::timeout_at(pace.due(received), body.frame());
+                frame.await.map_err(|_| BodyError::TimedOut)?
+            }
         };
+        let Some(frame) = frame else { break };
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else {
             continue;
         };
@@ -74,6 +82,18 @@ async fn collect(mut body: Incoming, limit: usize, pace: Pace) -> Result<Bytes, 
         }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// What there is of a body. The connection need not know that its last piece was taken.
+fn take(
+    body: &mut Incoming,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    let (frame, woke) = wakeup::held_back(|| Pin::new(&mut *body).poll_frame(context));
+    if woke && !body.is_end_stream() {
+        context.waker().wake_by_ref();
+    }
+    frame
 }
 
 /// The body of a reply.

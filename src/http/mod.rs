@@ -13,6 +13,7 @@ mod origin;
 mod pace;
 pub mod proxies;
 pub mod trust;
+mod wakeup;
 
 use std::net::IpAddr;
 
@@ -25,6 +26,7 @@ pub use canonical::{Refusal, canonicalise};
 pub use external_url::{ExternalUrl, ExternalUrlError};
 pub use origin::Origins;
 pub use pace::Pace;
+pub use wakeup::Wakeup;
 
 /// A request that passed [`canonicalise`]: what was checked is what every later part sees.
 pub struct Inbound {

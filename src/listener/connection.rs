@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -23,7 +23,7 @@ use super::figures::Figures;
 use super::news::{News, Tidings};
 use super::stream::Stream;
 use super::{Drain, Peer, Service};
-use crate::http::{Reply, full};
+use crate::http::{Reply, Wakeup, full};
 
 /// Largest head, and most of a body that is read ahead, in bytes. Buffers start at 8 KiB.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -55,8 +55,10 @@ pub(super) async fn serve<S: Service>(stream: Stream, peer: Peer, server: Rc<Ser
     let mut connection = builder().serve_connection(io, handler);
     let timer = pin!(tokio::time::sleep(timeouts.head));
     let mut watchdog = Watchdog::new(activity, timeouts, timer);
+    let mut wakeup = Wakeup::default();
 
     let closed = poll_fn(|context| {
+        let context = &mut Context::from_waker(wakeup.of(context.waker()));
         match news.poll(context) {
             Tidings::None => {}
             Tidings::Drain => Pin::new(&mut connection).graceful_shutdown(),

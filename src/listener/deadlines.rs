@@ -68,13 +68,13 @@ impl<'t> Watchdog<'t> {
     /// Ready when the time is up.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let (phase, stalled, steps) = self.activity.look();
-        if steps != self.seen {
+        let patience = self.patience(phase, stalled);
+        // What may last has begun at no time that matters.
+        if steps != self.seen && patience.is_some() {
             self.seen = steps;
             self.since = Instant::now();
         }
-        let due = self
-            .patience(phase, stalled)
-            .map(|patience| self.since + patience);
+        let due = patience.map(|patience| self.since + patience);
         if let Some(due) = due
             && due < self.timer.deadline()
         {
