@@ -294,10 +294,10 @@ impl Routes {
             return plain(StatusCode::MISDIRECTED_REQUEST);
         }
         let cors = route.cors();
-        if cors == Cors::Listed && !self.origin_may_call(&request) {
+        let origin = request.headers.get(ORIGIN).cloned();
+        if cors == Cors::Listed && origin.is_some() && !self.origin_may_call(&request) {
             return plain(StatusCode::FORBIDDEN);
         }
-        let origin = request.headers.get(ORIGIN).cloned();
         let mut reply = if request.method == Method::OPTIONS && cors != Cors::Nobody {
             cors::preflight()
         } else if !route.methods().is_empty() && !route.methods().contains(&request.method) {
@@ -373,12 +373,11 @@ impl Routes {
             .is_some_and(|host| self.origins.knows_host(host))
     }
 
-    /// No Origin: no browser. `null`, a foreign one, or two of them: no.
+    /// `null`, a foreign one, or two of them: no. Where there is none, there is no browser.
     fn origin_may_call(&self, request: &Inbound) -> bool {
-        !request.headers.contains_key(ORIGIN)
-            || request
-                .header(ORIGIN)
-                .is_some_and(|origin| self.origins.allows(origin))
+        request
+            .header(ORIGIN)
+            .is_some_and(|origin| self.origins.allows(origin))
     }
 }
 

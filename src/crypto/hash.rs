@@ -24,8 +24,8 @@ pub struct NotAHash;
 
 impl TokenHash {
     /// The hash of a credential's text.
-    pub fn of(credential: &str) -> Self {
-        let digest = digest::digest(&digest::SHA256, credential.as_bytes());
+    pub fn of(credential: impl AsRef<[u8]>) -> Self {
+        let digest = digest::digest(&digest::SHA256, credential.as_ref());
         let mut bytes = [0; 32];
         for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
             *to = *from;

@@ -17,13 +17,23 @@ pub(super) fn fresh(prefix: &str) -> String {
 
 /// Whether `text` could be a credential of this kind.
 pub(super) fn is_well_formed(prefix: &str, text: &[u8]) -> bool {
-    text.strip_prefix(prefix.as_bytes()).is_some_and(|secret| {
-        secret.len() == SECRET_LEN && secret.iter().copied().all(is_base64url)
+    let secret = text.strip_prefix(prefix.as_bytes());
+    let secret = secret.and_then(|secret| <&[u8; SECRET_LEN]>::try_from(secret).ok());
+    // To look at every byte, whatever the others are, takes a fraction of the time: it can be done
+    // with many at once.
+    secret.is_some_and(|secret| {
+        secret
+            .iter()
+            .fold(true, |all, &byte| all & is_base64url(byte))
     })
 }
 
 pub(super) const fn is_base64url(byte: u8) -> bool {
-    matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_')
+    byte.is_ascii_uppercase()
+        | byte.is_ascii_lowercase()
+        | byte.is_ascii_digit()
+        | (byte == b'-')
+        | (byte == b'_')
 }
 
 #[cfg(test)]

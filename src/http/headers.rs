@@ -8,12 +8,58 @@
 //!
 //! Content-Length goes both ways: how long a body is follows from the body that is sent (A-106).
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use hyper::HeaderMap;
 use hyper::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
 };
+
+/// Fields that are said with many requests, written out once.
+#[derive(Clone, Default)]
+pub struct Constant {
+    fields: Vec<(HeaderName, HeaderValue)>,
+    lines: Vec<u8>,
+}
+
+impl Constant {
+    pub fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.fields.iter().map(|(name, value)| (name, value))
+    }
+
+    /// As they stand in a head of HTTP/1.1 (RFC 9112 §5).
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+}
+
+impl<'f> FromIterator<(&'f HeaderName, &'f HeaderValue)> for Constant {
+    fn from_iter<I: IntoIterator<Item = (&'f HeaderName, &'f HeaderValue)>>(fields: I) -> Self {
+        let mut constant = Self::default();
+        for (name, value) in fields {
+            write_line(name, value, &mut constant.lines);
+            constant.fields.push((name.clone(), value.clone()));
+        }
+        constant
+    }
+}
+
+/// The values may be credentials.
+impl fmt::Debug for Constant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.fields.iter().map(|(name, _)| name);
+        f.debug_list().entries(names).finish()
+    }
+}
+
+/// A field's line in a head of HTTP/1.1 (RFC 9112 §5).
+pub fn write_line(name: &HeaderName, value: &HeaderValue, head: &mut Vec<u8>) {
+    head.extend_from_slice(name.as_str().as_bytes());
+    head.extend_from_slice(b": ");
+    head.extend_from_slice(value.as_bytes());
+    head.extend_from_slice(b"\r\n");
+}
 
 /// What belongs to a connection, and a message's framing. Names starting with `Proxy-` do too.
 const CONNECTION_ONLY: &[&str] = &[
@@ -166,7 +212,7 @@ fn begins_with(name: &[u8], prefix: &[u8]) -> bool {
         prefix
             .iter()
             .zip(start)
-            .all(|(&of, &byte)| of == folded(byte))
+            .all(|(&of, &byte)| of == byte || of == folded(byte))
     })
 }
 
@@ -297,6 +343,18 @@ mod tests {
         let name = name.to_ascii_lowercase();
         let sent = headers(&[(&name, "theirs")]);
         Filter::new([own]).request(&sent).next().is_some()
+    }
+
+    #[test]
+    fn constant_fields_are_written_as_they_stand_in_a_head_and_their_values_not_shown() {
+        let fields = headers(&[("x-a", "1"), ("authorization", "Bearer secret")]);
+        let constant: Constant = fields.iter().collect();
+        assert_eq!(
+            constant.lines(),
+            b"x-a: 1\r\nauthorization: Bearer secret\r\n"
+        );
+        assert!(constant.fields().eq(&fields));
+        assert_eq!(format!("{constant:?}"), r#"["x-a", "authorization"]"#);
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::HeaderMap;
-use hyper::header::{HeaderName, HeaderValue};
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
@@ -23,6 +22,7 @@ use crate::crypto::TokenHash;
 use crate::grant::{
     AccessToken, ClientId, GrantId, Grants, Mark, ResourceUri, Revocations, Scopes,
 };
+use crate::http::headers::Constant;
 use crate::http::{ExternalUrl, Reply};
 use crate::identity::{Identity, IdentityProviders};
 
@@ -37,7 +37,7 @@ pub struct Principal {
     /// When the access token expires; long-lived streams end then.
     pub expires_at: Timestamp,
     /// The header fields that a wrapped server is told of them by, made at the first call.
-    pub told: OnceLock<Vec<(HeaderName, HeaderValue)>>,
+    pub told: OnceLock<Constant>,
 }
 
 /// Why a request is not let in. [`ProtectedResource::refuse`] turns it into 401, 400 or 503.

@@ -75,10 +75,8 @@ impl Proxy {
     fn header_for(&self, theirs: HeaderMap, asked: &Asked<'_>) -> Result<HeaderMap, Reply> {
         let id = theirs.get(own_session_id::HEADER).cloned();
         // What a GET would be answered with.
-        let length = theirs
-            .get(CONTENT_LENGTH)
-            .filter(|_| asked.request.method == Method::HEAD)
-            .cloned();
+        let is_head = asked.request.method == Method::HEAD;
+        let length = is_head.then(|| theirs.get(CONTENT_LENGTH).cloned());
         let mut headers = forwardable_response(theirs);
         if let Some(id) = id {
             let Some(id) = session_id::wrap(&self.keyring, asked.principal, &id) else {
@@ -89,7 +87,7 @@ impl Proxy {
             };
             headers.insert(own_session_id::HEADER, id);
         }
-        if let Some(length) = length {
+        if let Some(length) = length.flatten() {
             headers.insert(CONTENT_LENGTH, length);
         }
         Ok(headers)

@@ -33,8 +33,8 @@ const MAX_HOPS: usize = 3;
 
 static SESSION: HeaderName = own_session_id::HEADER;
 
-/// Session, identity, addresses, the upstream's credential.
-const ROOM_FOR_OURS: usize = 12;
+/// Session, address, assertion.
+const ROOM_FOR_OURS: usize = 3;
 
 /// A request's body.
 pub(super) struct Body {
@@ -139,6 +139,7 @@ impl Proxy {
                 method: &request.method,
                 target,
                 fields: &fields,
+                constant: said.told,
                 body: upload,
                 patience: self.patience(&request.method),
             };
@@ -169,7 +170,8 @@ impl Proxy {
         unanswered(body, error)
     }
 
-    /// The header as the server gets it: what the client may say, and what the guard says.
+    /// Of the header as the server gets it: what the client may say, and what the guard says of this
+    /// request.
     fn fields<'r>(
         &self,
         request: &'r Inbound,

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::assertion::{self, Assertions};
 use crate::http::ExternalUrl;
-use crate::http::headers::Filter;
+use crate::http::headers::{Constant, Filter};
 use crate::identity::Identity;
 use crate::resource::Principal;
 use crate::upstream::http::Settings;
@@ -45,7 +45,7 @@ pub(in crate::gateway) struct IdentityHeaders {
 /// What the guard says with one request.
 pub(super) struct Said<'p> {
     /// The same for all requests of a principal's.
-    told: &'p [(HeaderName, HeaderValue)],
+    pub(super) told: &'p Constant,
     client: Option<HeaderValue>,
     assertion: Option<HeaderValue>,
 }
@@ -87,7 +87,7 @@ impl IdentityHeaders {
         let told = principal
             .told
             .get_or_init(|| self.tell(&principal.identity));
-        let is_told = |name: &HeaderName| told.iter().any(|(told, _)| told == name);
+        let is_told = |name: &HeaderName| told.fields().any(|(told, _)| told == name);
         let client = (!is_told(&FOR)).then(|| value(address(client)));
         let assertions = self.assertions.as_ref();
         Said {
@@ -99,7 +99,7 @@ impl IdentityHeaders {
 
     /// Who is calling, and all else that is the same for every request of a principal's. The
     /// operator's own fields stand in place of whatever has their name.
-    fn tell(&self, identity: &Identity) -> Vec<(HeaderName, HeaderValue)> {
+    fn tell(&self, identity: &Identity) -> Constant {
         let mut told = HeaderMap::new();
         told.extend(self.public.iter().cloned());
         let usual = self.identity.then(|| usual_fields(identity));
@@ -119,20 +119,17 @@ impl IdentityHeaders {
             told.append(name, value.clone());
         }
         told.remove(&ASSERTION);
-        let fields = told.iter();
-        fields
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+        told.iter().collect()
     }
 }
 
 impl Said<'_> {
-    /// Nothing of these names passes [`IdentityHeaders::filter`].
+    /// What differs from request to request. Nothing of these names, or of those that are told,
+    /// passes [`IdentityHeaders::filter`].
     pub(super) fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        let told = self.told.iter().map(|(name, value)| (name, value));
         let client = self.client.iter().map(|value| (&FOR, value));
         let assertion = self.assertion.iter().map(|value| (&ASSERTION, value));
-        client.chain(told).chain(assertion)
+        client.chain(assertion)
     }
 }
 
@@ -307,7 +304,8 @@ pub(super) mod tests {
         let said = ours.say(principal, "192.0.2.7".parse().unwrap());
         let filter = ours.filter();
         let mut forwarded = HeaderMap::new();
-        for (name, value) in filter.request(&headers).chain(said.fields()) {
+        let ours = said.told.fields().chain(said.fields());
+        for (name, value) in filter.request(&headers).chain(ours) {
             forwarded.append(name, value.clone());
         }
         forwarded

@@ -29,7 +29,7 @@ pub(super) fn request(
     let mut request = Request::new(body);
     *request.uri_mut() = target.map_err(|error| Trouble::Unreachable(error.to_string()))?;
     *request.method_mut() = head.method.clone();
-    for &(name, value) in head.fields {
+    for (name, value) in head.fields.iter().copied().chain(head.constant.fields()) {
         request.headers_mut().append(name, value.clone());
     }
     Ok(request)

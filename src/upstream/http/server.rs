@@ -21,6 +21,7 @@ use super::http2;
 use super::pool::{self, IDLE, Pool, Single};
 use super::trouble::Trouble;
 use super::upload::{Progress, Upload};
+use crate::http::headers::Constant;
 
 /// How often the progress of a body is looked at.
 pub(super) const LOOK: Duration = Duration::from_secs(30);
@@ -42,8 +43,9 @@ pub struct Server {
 pub struct Outgoing<'r> {
     pub method: &'r Method,
     pub target: &'r PathAndQuery,
-    /// All but `Host` and what frames the body.
+    /// All but `Host`, what frames the body, and what is constant.
     pub fields: &'r [(&'r HeaderName, &'r HeaderValue)],
+    pub constant: &'r Constant,
     pub body: Upload,
     /// From the end of the request to the head of the answer.
     pub patience: Duration,
@@ -86,6 +88,7 @@ impl Server {
             target: outgoing.target,
             host,
             fields: outgoing.fields,
+            constant: outgoing.constant,
         };
         let patience = outgoing.patience;
         let mut body = outgoing.body;

@@ -15,8 +15,9 @@ use super::content::Content;
 /// Most header fields of an answer.
 const MAX_FIELDS: usize = 100;
 
-/// For what the guard adds on the way to the client: a map that grows is made anew.
-const ROOM_FOR_OURS: usize = 6;
+/// What the guard adds on the way to the client, less what it takes away: a map that grows is made
+/// anew.
+const ROOM_FOR_OURS: usize = 3;
 
 /// What is wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,6 +12,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 
 use super::stream::Stream;
+use crate::http::headers::{Constant, write_line};
 use crate::upstream::http::upload::Upload;
 
 /// What is known of a request before its body.
@@ -19,8 +20,9 @@ pub(in crate::upstream::http) struct Head<'r> {
     pub(in crate::upstream::http) method: &'r Method,
     pub(in crate::upstream::http) target: &'r PathAndQuery,
     pub(in crate::upstream::http) host: &'r HeaderValue,
-    /// All but `Host` and what frames the body.
+    /// All but `Host`, what frames the body, and what is constant.
     pub(in crate::upstream::http) fields: &'r [(&'r HeaderName, &'r HeaderValue)],
+    pub(in crate::upstream::http) constant: &'r Constant,
 }
 
 /// What has to go out yet.
@@ -188,11 +190,9 @@ impl Head<'_> {
         head.extend_from_slice(self.host.as_bytes());
         head.extend_from_slice(b"\r\n");
         for (name, value) in self.fields {
-            head.extend_from_slice(name.as_str().as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value.as_bytes());
-            head.extend_from_slice(b"\r\n");
+            write_line(name, value, head);
         }
+        head.extend_from_slice(self.constant.lines());
         self.encode_framing(length, head);
         head.extend_from_slice(b"\r\n");
     }
@@ -223,7 +223,8 @@ mod tests {
             method,
             target: &PathAndQuery::from_static("/mcp?a=b"),
             host: &HeaderValue::from_static("server:3000"),
-            fields: &[(&name, &values[0]), (&name, &values[1])],
+            fields: &[(&name, &values[0])],
+            constant: &Constant::from_iter([(&name, &values[1])]),
         };
         let mut encoded = Vec::new();
         head.encode(length, &mut encoded);
