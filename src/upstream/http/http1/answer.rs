@@ -68,11 +68,12 @@ pub(super) fn parse(received: &mut Bytes, is_head: bool) -> Result<Option<Answer
     let mut head = Response::new(());
     let status = fields.code.ok_or(Malformed::Head)?;
     *head.status_mut() = StatusCode::from_u16(status).map_err(|_| Malformed::Head)?;
-    *head.headers_mut() = header(received, fields.headers)?;
+    let (header, framing) = header(received, fields.headers, is_head)?;
+    *head.headers_mut() = header;
     let is_newer = fields.version == Some(1);
     received.advance(length);
-    let content = content(&head, is_head, is_newer)?;
-    let persists = is_newer && !says_close(head.headers());
+    let content = framing.content(head.status(), is_head, is_newer)?;
+    let persists = is_newer && !framing.closes;
     Ok(Some(Answer {
         head,
         content,
@@ -80,65 +81,99 @@ pub(super) fn parse(received: &mut Bytes, is_head: bool) -> Result<Option<Answer
     }))
 }
 
-/// The values stay where they were received.
-fn header(received: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Malformed> {
+/// The values stay where they were received. What frames the body goes no further, but where there
+/// is no body to be framed: the length in an answer to `HEAD` is that of another one's.
+fn header(
+    received: &Bytes,
+    fields: &[httparse::Header<'_>],
+    is_head: bool,
+) -> Result<(HeaderMap, Framing), Malformed> {
     let mut header = HeaderMap::with_capacity(fields.len() + ROOM_FOR_OURS);
+    let mut framing = Framing::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed::Head)?;
+        if framing.reads(&name, field.value)? && !is_head {
+            continue;
+        }
         let value = HeaderValue::from_maybe_shared(received.slice_ref(field.value))
             .map_err(|_| Malformed::Head)?;
         header.append(name, value);
     }
-    Ok(header)
+    Ok((header, framing))
 }
 
-fn content(head: &Response<()>, is_head: bool, is_newer: bool) -> Result<Content, Malformed> {
-    let coding = is_chunked(head.headers())?;
-    let length = length(head.headers())?;
-    let status = head.status();
-    let is_empty = is_head
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    match (coding, length) {
-        _ if is_empty => Ok(Content::NONE),
-        (true, None) if is_newer => Ok(Content::Chunked(Chunked::Size)),
-        (true, _) => Err(Malformed::TransferEncoding),
-        (false, Some(length)) => Ok(Content::Length(length)),
-        (false, None) => Ok(Content::UntilClose),
+/// What a head says of its body's end, and of what may follow.
+#[derive(Default)]
+struct Framing {
+    length: Option<u64>,
+    is_chunked: bool,
+    closes: bool,
+}
+
+impl Framing {
+    /// Whether this field frames the body.
+    fn reads(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, Malformed> {
+        if *name == CONTENT_LENGTH {
+            self.read_length(value)?;
+        } else if *name == TRANSFER_ENCODING {
+            self.read_coding(value)?;
+        } else {
+            self.closes |= *name == CONNECTION && says_close(value);
+            return Ok(false);
+        }
+        Ok(true)
     }
-}
 
-/// The guard asks for no coding (`TE`), so a server may only chunk.
-fn is_chunked(header: &HeaderMap) -> Result<bool, Malformed> {
-    let mut codings = header.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(false),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
-        _ => Err(Malformed::TransferEncoding),
-    }
-}
-
-/// One number, however often it is said (RFC 9110 §8.6).
-fn length(header: &HeaderMap) -> Result<Option<u64>, Malformed> {
-    let mut said = None;
-    for value in header.get_all(CONTENT_LENGTH) {
-        let length = number(value.as_bytes()).ok_or(Malformed::ContentLength)?;
-        if said.replace(length).is_some_and(|other| other != length) {
-            return Err(Malformed::ContentLength);
+    /// One number, however often it is said (RFC 9110 §8.6).
+    fn read_length(&mut self, value: &[u8]) -> Result<(), Malformed> {
+        let length = number(value).ok_or(Malformed::ContentLength)?;
+        match self.length.replace(length) {
+            Some(other) if other != length => Err(Malformed::ContentLength),
+            _ => Ok(()),
         }
     }
-    Ok(said)
+
+    /// The guard asks for no coding (`TE`), so a server may only chunk, and that once.
+    fn read_coding(&mut self, value: &[u8]) -> Result<(), Malformed> {
+        if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
+            return Err(Malformed::TransferEncoding);
+        }
+        self.is_chunked = true;
+        Ok(())
+    }
+
+    fn content(
+        &self,
+        status: StatusCode,
+        is_head: bool,
+        is_newer: bool,
+    ) -> Result<Content, Malformed> {
+        let is_empty = is_head
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        match (self.is_chunked, self.length) {
+            _ if is_empty => Ok(Content::NONE),
+            (true, None) if is_newer => Ok(Content::Chunked(Chunked::Size)),
+            (true, _) => Err(Malformed::TransferEncoding),
+            (false, Some(length)) => Ok(Content::Length(length)),
+            (false, None) => Ok(Content::UntilClose),
+        }
+    }
 }
 
 /// Digits alone: `+5` is a number to Rust.
 fn number(text: &[u8]) -> Option<u64> {
-    let digits = text.iter().all(u8::is_ascii_digit).then_some(text)?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, &byte| {
+        let digit = char::from(byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }
 
-fn says_close(header: &HeaderMap) -> bool {
-    let values = header.get_all(CONNECTION).into_iter();
-    let mut options = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+fn says_close(value: &[u8]) -> bool {
+    let mut options = value.split(|&byte| byte == b',');
     options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
@@ -255,6 +290,13 @@ mod tests {
         let answer = parse(&mut to_head, true).unwrap().unwrap();
         assert!(answer.content.has_ended());
         assert_eq!(answer.head.headers()[CONTENT_LENGTH], "5");
+    }
+
+    #[test]
+    fn what_frames_a_body_ends_with_it() {
+        for lines in ["content-length: 5", "transfer-encoding: chunked"] {
+            assert!(answer(lines).unwrap().head.headers().is_empty(), "{lines}");
+        }
     }
 
     #[test]
