@@ -97,7 +97,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_token_is_unknown() {
         let room = room();
-        let hash = TokenHash::of(&credential::fresh(ACCESS_TOKEN));
+        let hash = TokenHash::of(credential::fresh(ACCESS_TOKEN));
         assert!(room.grants.access_token(hash).await.unwrap().is_none());
     }
 
