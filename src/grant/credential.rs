@@ -19,7 +19,7 @@ pub(super) fn fresh(prefix: &str) -> String {
 pub(super) fn is_well_formed(prefix: &str, text: &[u8]) -> bool {
     let secret = text.strip_prefix(prefix.as_bytes());
     let secret = secret.and_then(|secret| <&[u8; SECRET_LEN]>::try_from(secret).ok());
-    // No stop at the first that is wrong, for the same reason as below.
+    // Without a stop at the first that is wrong, many bytes can be looked at together.
     secret.is_some_and(|secret| {
         secret
             .iter()
@@ -29,7 +29,7 @@ pub(super) fn is_well_formed(prefix: &str, text: &[u8]) -> bool {
 
 #[expect(
     clippy::needless_bitwise_bool,
-    reason = "without a branch, many bytes can be looked at together"
+    reason = "a branch would keep bytes from being looked at together"
 )]
 pub(super) const fn is_base64url(byte: u8) -> bool {
     byte.is_ascii_uppercase()

@@ -144,7 +144,7 @@ impl Filter {
         Self(names)
     }
 
-    /// What of a request's header goes on to the wrapped server.
+    /// What of a request's header goes on to the wrapped server. The gate has read the original.
     pub fn request<'h>(
         &self,
         headers: &'h HeaderMap,
@@ -265,7 +265,7 @@ const NOT_FROM_SERVERS: &[&str] = &[
 const NOT_FROM_SERVERS_PREFIXES: &[&str] =
     &["access-control-", "proxy-", "secure-session-", "x-accel-"];
 
-/// What does not pass from the wrapped server, by name.
+/// What does not pass from the wrapped server, by name, in any spelling.
 static STAYS_BEHIND: LazyLock<Names> = LazyLock::new(|| {
     let mut names = Names::default();
     names.add_all(CONNECTION_ONLY);
@@ -468,6 +468,7 @@ mod tests {
         let sent = headers(&[
             ("set-cookie", "__Host-mg-txn=x"),
             ("set-cookie", "b=c"),
+            ("set_cookie", "d=e"),
             ("access-control-allow-origin", "*"),
             ("access-control-allow-credentials", "true"),
             ("www-authenticate", "Basic"),

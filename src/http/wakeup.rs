@@ -1,8 +1,7 @@
 //! A connection's waker, which can be told what not to wake for.
 //!
 //! hyper wakes a connection when a piece of a request's body is taken from it, so that it may bring
-//! the next. Where that piece was the last, the connection would be looked at once more for nothing,
-//! which costs a small call a twentieth of its time.
+//! the next. Where that piece was the last, the connection would be looked at once more for nothing.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -109,6 +108,18 @@ mod tests {
         assert_eq!(woken(), 1);
         waker.wake();
         assert_eq!(woken(), 2);
+    }
+
+    #[test]
+    fn a_panic_holds_nothing_back_for_longer() {
+        let task = Arc::new(Task::default());
+        let waker = Wakeup::default()
+            .of(&Waker::from(Arc::clone(&task)))
+            .clone();
+        let panicked = std::panic::catch_unwind(|| held_back(|| panic!("expected")));
+        assert!(panicked.is_err());
+        waker.wake();
+        assert_eq!(task.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]

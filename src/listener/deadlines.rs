@@ -69,7 +69,7 @@ impl<'t> Watchdog<'t> {
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let (phase, stalled, steps) = self.activity.look();
         let patience = self.patience(phase, stalled);
-        // What may last has begun at no time that matters.
+        // A state that may last for ever needs no time at which it began.
         if steps != self.seen && patience.is_some() {
             self.seen = steps;
             self.since = Instant::now();

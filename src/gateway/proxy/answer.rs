@@ -75,8 +75,10 @@ impl Proxy {
     fn header_for(&self, theirs: HeaderMap, asked: &Asked<'_>) -> Result<HeaderMap, Reply> {
         let id = theirs.get(own_session_id::HEADER).cloned();
         // What a GET would be answered with.
-        let is_head = asked.request.method == Method::HEAD;
-        let length = is_head.then(|| theirs.get(CONTENT_LENGTH).cloned());
+        let length = match asked.request.method {
+            Method::HEAD => theirs.get(CONTENT_LENGTH).cloned(),
+            _ => None,
+        };
         let mut headers = forwardable_response(theirs);
         if let Some(id) = id {
             let Some(id) = session_id::wrap(&self.keyring, asked.principal, &id) else {
@@ -87,7 +89,7 @@ impl Proxy {
             };
             headers.insert(own_session_id::HEADER, id);
         }
-        if let Some(length) = length.flatten() {
+        if let Some(length) = length {
             headers.insert(CONTENT_LENGTH, length);
         }
         Ok(headers)

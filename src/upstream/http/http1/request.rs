@@ -35,6 +35,8 @@ pub(super) struct Sending {
     body: Upload,
     framing: Framing,
     has_begun: bool,
+    /// The connection took no more already when the request was begun.
+    has_failed: bool,
 }
 
 /// How the server learns where the body ends (RFC 9112 §6).
@@ -69,7 +71,7 @@ impl Sending {
     /// answer is waited for.
     pub(super) fn begin(stream: &mut Stream, head: &Head<'_>, body: Upload) -> Option<Box<Self>> {
         let length = body.size_hint().exact();
-        let (framing, mut data) = match (body.whole_bytes(), length) {
+        let (framing, data) = match (body.whole_bytes(), length) {
             (Some(data), _) => (Framing::Done, data),
             (None, Some(_)) => (Framing::Length, Bytes::new()),
             (None, None) => (Framing::Chunked, Bytes::new()),
@@ -77,25 +79,41 @@ impl Sending {
         OUT.with_borrow_mut(|out| {
             out.clear();
             head.encode(length, out);
-            let mut written = 0;
             if framing == Framing::Done && data.len() <= SMALL {
-                out.extend_from_slice(&std::mem::take(&mut data));
-                written = stream.write_at_once(out);
+                out.extend_from_slice(&data);
+                return Self::send_at_once(stream, out, body);
             }
-            let left = out.get(written..).unwrap_or_default();
-            let is_whole = framing == Framing::Done && data.is_empty() && left.is_empty();
-            let is_out = is_whole && stream.is_flushed();
-            (!is_out).then(|| {
-                Box::new(Self {
-                    before: Bytes::copy_from_slice(left),
-                    data,
-                    after: b"",
-                    body,
-                    framing,
-                    has_begun: written > 0,
-                })
-            })
+            Some(Box::new(Self {
+                before: Bytes::copy_from_slice(out),
+                data,
+                after: b"",
+                body,
+                framing,
+                has_begun: false,
+                has_failed: false,
+            }))
         })
+    }
+
+    /// TLS may have taken what it then failed to send: that is not to be given to it again.
+    fn send_at_once(stream: &mut Stream, whole: &[u8], body: Upload) -> Option<Box<Self>> {
+        let (written, has_failed) = match stream.write_at_once(whole) {
+            Ok(written) => (written, false),
+            Err(_) => (0, true),
+        };
+        let left = whole.get(written..).unwrap_or_default();
+        if left.is_empty() && stream.is_flushed() {
+            return None;
+        }
+        Some(Box::new(Self {
+            before: Bytes::copy_from_slice(left),
+            data: Bytes::new(),
+            after: b"",
+            body,
+            framing: Framing::Done,
+            has_begun: written > 0,
+            has_failed,
+        }))
     }
 
     /// Whether a byte has gone out.
@@ -113,6 +131,9 @@ impl Sending {
         stream: &mut Stream,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Stopped>> {
+        if self.has_failed {
+            return Poll::Ready(Err(Stopped::Io));
+        }
         loop {
             let written = ready!(self.poll_write(stream, context));
             written.map_err(|_| Stopped::Io)?;
@@ -214,6 +235,11 @@ impl Head<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
 
     fn encoded(method: &Method, length: Option<u64>) -> String {
@@ -258,6 +284,7 @@ mod tests {
                 body: Upload::whole(Bytes::new()),
                 framing: Framing::Done,
                 has_begun: false,
+                has_failed: false,
             };
             let mut out = Vec::new();
             while out.len() < 12 {
@@ -268,5 +295,28 @@ mod tests {
             }
             assert_eq!(out, b"headdata12\r\n", "{cut}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_failed_at_once_is_not_written_a_second_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let mut stream = Stream::Plain(ours.unwrap());
+        let (mut theirs, _) = listener.accept().await.unwrap();
+        let mut sending = Sending {
+            before: Bytes::from_static(b"GET / HTTP/1.1"),
+            data: Bytes::new(),
+            after: b"",
+            body: Upload::whole(Bytes::new()),
+            framing: Framing::Done,
+            has_begun: false,
+            has_failed: true,
+        };
+        let outcome = poll_fn(|context| sending.poll(&mut stream, context)).await;
+        assert_eq!(outcome, Err(Stopped::Io));
+        drop(stream);
+        let mut received = Vec::new();
+        theirs.read_to_end(&mut received).await.unwrap();
+        assert!(received.is_empty());
     }
 }

@@ -49,11 +49,11 @@ impl Stream {
         }
     }
 
-    /// How many of `bytes` are taken without waiting. Trouble shows again when somebody waits.
-    pub(super) fn write_at_once(&mut self, bytes: &[u8]) -> usize {
+    /// How many of `bytes` are taken without waiting.
+    pub(super) fn write_at_once(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.poll_write(&mut nobody(), bytes) {
-            Poll::Ready(Ok(written)) => written,
-            Poll::Ready(Err(_)) | Poll::Pending => 0,
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(0),
         }
     }
 
