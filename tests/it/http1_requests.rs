@@ -102,6 +102,53 @@ fn a_chunked_upload_arrives_in_chunks_and_byte_for_byte() {
 }
 
 #[test]
+fn a_small_body_in_pieces_arrives_whole_and_what_comes_behind_it_is_next() {
+    let upstream = plain();
+    let guard = in_front_of(&upstream);
+    let caller = Caller::new(&guard);
+    let sent = text_of(60_000);
+    let length = [("Content-Length", "60000")];
+    let mut connection = Connection::open(guard.port);
+    for size in [997, 30_000, 60_000] {
+        caller.send_on(&mut connection, "POST", "/mcp", &length, "");
+        for piece in sent.as_bytes().chunks(size) {
+            connection.send(piece);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // The next one begins before this one is answered.
+        caller.send_on(&mut connection, "POST", "/mcp", &[], CALL);
+        assert_eq!(connection.answer().body, RESULT, "{size}");
+        assert_eq!(connection.answer().body, RESULT, "{size}");
+        let bodies: Vec<String> = upstream.seen().into_iter().map(|seen| seen.body).collect();
+        assert!(bodies.ends_with(&[sent.clone(), CALL.to_owned()]), "{size}");
+    }
+}
+
+#[test]
+fn a_message_to_a_command_may_come_in_chunks_of_a_byte() {
+    const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{
+        "protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
+    let guard = Guard::start();
+    let caller = Caller::new(&guard);
+    let mut connection = Connection::open(guard.port);
+    let mut chunks: String = INITIALIZE
+        .chars()
+        .map(|one| chunk(&one.to_string()))
+        .collect();
+    chunks.push_str("0\r\n\r\n");
+    let head = head_of_chunked(&caller).replace(
+        "\r\n\r\n",
+        "\r\nAccept: application/json, text/event-stream\r\n\r\n",
+    );
+    for _ in 0..3 {
+        connection.send(format!("{head}{chunks}").as_bytes());
+        let answer = connection.answer();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(answer.body.contains("serverInfo"), "{}", answer.body);
+    }
+}
+
+#[test]
 fn requests_without_a_body_say_nothing_of_its_length() {
     let upstream = plain();
     let guard = in_front_of(&upstream);
